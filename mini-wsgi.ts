@@ -1,0 +1,5264 @@
+// SPDX-License-Identifier: MIT
+// SPDX-FileCopyrightText: 2026 the mini-wsgi.ts authors
+// mini-wsgi.ts 0.1.0: WSGI for TypeScript, in one file without dependencies
+//
+// The stack behind OpenStack's nova-api, ported: WSGI (PEP 3333), WebOb's wsgify, Routes'
+// Mapper, nova's Router, PasteDeploy's ini files, and a server.
+//
+//     import { Router, makeServer } from './mini-wsgi.ts'
+//
+//     const router = new Router()
+//     router.get('/hello/{name}', (req, { name }) => `Hello ${name}!\n`)
+//     const server = await makeServer('127.0.0.1', 8080, router)
+//     await server.serveForever()
+//
+// Read it from the top: each chapter takes one step of the same request further.
+//
+//     GET /v1/servers/42?detail=1
+//
+//     socket -> host adapter -> environ -> composite (URLMap: SCRIPT_NAME=/v1)
+//       -> pipeline of filters -> Router -> Mapper.match -> environ['wsgiorg.routing_args']
+//       -> Router._dispatch -> controller.__call__ -> action show(req, {id: '42'})
+//       -> Response -> startResponse(status, headers) + body -> bytes on the socket
+//
+//      1. the contract    what an application is, and what environ holds
+//      2. Request         a view over environ
+//      3. Response        an answer, which is itself an application
+//      4. HTTP errors     answers that one can throw
+//      5. wsgify          from (req) => result to an application
+//      6. Mapper          URL to variables, and back
+//      7. routing apps    RoutesMiddleware, Router, Resource, restController, URLMap
+//      8. filters         applications around applications
+//      9. config          an application put together from an ini file
+//     10. seeing it work  validator: the contract as code
+//     11. hosting         fetch handlers and node:http
+//     12. serving         a server that listens
+
+// 1. The contract ────────────────────────────────────────────────────────────────────────
+// Arrives: nothing yet. Leaves: the words that every later chapter speaks. An application
+// is called with the request as a dictionary (environ) and a function that takes status and
+// headers (startResponse); what it returns is the body, chunk by chunk. A filter wraps an
+// application and is one itself, so the two nest without end. Our request arrives as
+//     { REQUEST_METHOD: 'GET', SCRIPT_NAME: '', PATH_INFO: '/v1/servers/42',
+//       QUERY_STRING: 'detail=1', HTTP_HOST: 'localhost:8774', 'wsgi.input': ... }
+//
+// Python's names become camelCase (path_info_pop -> pathInfoPop); what crosses a boundary
+// keeps its spelling: environ keys, ini keys, route variables, and `__call__`, which makes
+// an object callable. (`call` would collide with Function.prototype.call.)
+//
+// What is owed, by whom (PEP 3333, "Specification Details"; chapter 10 checks it):
+//   application  calls startResponse before its first chunk, once, or again with excInfo
+//   server       sends status and headers with the first non-empty chunk, never earlier,
+//                so that excInfo can still replace them: after that it cuts the connection
+//   consumer     calls body.close(), if there is one, exactly once, always; without one,
+//                the iterator's return() once, and only when it stops before the end
+//   filter       owes its inner application what a server owes, and forwards the closing
+
+/** The version of this file; package.json says the same. */
+export const VERSION = '0.1.0'
+
+/** A piece of a body; a string is sent as UTF-8. */
+export type Chunk = string | Uint8Array
+
+/** What an application returns. `& object` refuses a bare string, which has no chunks. */
+export type Body = (Iterable<Chunk> | AsyncIterable<Chunk>) & object
+
+/** Header names and values, in the order in which they are sent; names may repeat. */
+export type HeaderList = [name: string, value: string][]
+
+/** Sends a chunk at once. It never rejects; a promise asks the caller to slow down. */
+export type Write = (chunk: Chunk) => void | Promise<void>
+
+/** Takes status ('200 OK') and headers; `excInfo` says that an error replaces them. */
+export type StartResponse = (
+  status: string, headers: HeaderList, excInfo?: unknown,
+) => Write
+
+/** An application as a function. A sync one stays sync: no promise is made on its way. */
+export type ApplicationFunction = (
+  environ: Environ, startResponse: StartResponse,
+) => Body | Promise<Body>
+
+/** An application: a function, or an object with `__call__` (Python's callable object). */
+export type Application = ApplicationFunction | { __call__: ApplicationFunction }
+
+/** Takes an application, returns one around it. */
+export type Filter = (app: Application) => Application
+
+/** A method under `@wsgify`: an application at run time, of its own type to TypeScript. */
+export type DecoratedMethod = (req: Request, ...args: never[]) => unknown
+
+/** `wsgi.input`: the request's body, read when asked for. */
+export interface Input extends AsyncIterable<Uint8Array> {
+  /** At most `size` bytes, fewer only at the end; without a size, all that is left. */
+  read(size?: number): Promise<Uint8Array>
+}
+
+/**
+ * The request as an ordinary dictionary: keys enumerate, spreading copies it.
+ *
+ * | key | value |
+ * |---|---|
+ * | SCRIPT_NAME | the part of the path that mounts have consumed: '' or '/v1' |
+ * | PATH_INFO | the rest, decoded once from percent and UTF-8: '/servers/42' |
+ * | QUERY_STRING | after the '?', undecoded: 'detail=1' |
+ * | REQUEST_URI | the raw target: '/v1/servers/42?detail=1'; here %2F is still %2F |
+ * | HTTP_* | headers: X-Auth-Token is HTTP_X_AUTH_TOKEN; repeated ones are joined |
+ * | wsgi.input | the body; `wsgi.input_terminated` says that it knows its own end |
+ * | wsgi.errors | where errors are written |
+ * | wsgiorg.routing_args | [url, variables], set by RoutesMiddleware (chapter 7) |
+ * | mini.signal | AbortSignal that fires when the client goes away; made on first use |
+ */
+export interface Environ {
+  REQUEST_METHOD: string
+  SCRIPT_NAME: string
+  PATH_INFO: string
+  QUERY_STRING: string
+  CONTENT_TYPE?: string | undefined
+  CONTENT_LENGTH?: string | undefined
+  SERVER_NAME: string
+  SERVER_PORT: string
+  SERVER_PROTOCOL: string
+  REQUEST_URI?: string | undefined
+  REMOTE_ADDR?: string | undefined
+  [header: `HTTP_${string}`]: string | undefined
+  'wsgi.version': readonly number[]
+  'wsgi.url_scheme': string
+  'wsgi.input': Input
+  'wsgi.errors': { write(text: string): unknown }
+  'wsgi.multithread': boolean
+  'wsgi.multiprocess': boolean
+  'wsgi.run_once': boolean
+  'wsgi.input_terminated'?: boolean | undefined
+  'wsgiorg.routing_args'?: [unknown, RoutingArgs] | undefined
+  'routes.route'?: Route | null | undefined
+  'routes.url'?: URLGenerator | undefined
+  'mini.signal'?: Signal | undefined
+  [key: string]: unknown
+}
+
+/**
+ * Calls an application in either form: the one place that knows both.
+ *
+ * @example
+ * const app: Application = { __call__: (environ, startResponse) => {
+ *   startResponse('200 OK', [['Content-Type', 'text/plain']])
+ *   return [environ.PATH_INFO]
+ * } }
+ * callApplication(app, Request.blank('/servers/42').environ, () => () => {}) //=> ['/servers/42']
+ */
+export function callApplication(
+  app: Application, environ: Environ, startResponse: StartResponse,
+): Body | Promise<Body> {
+  if (typeof app === 'function') return app(environ, startResponse)
+  if (isApplication(app)) return app.__call__(environ, startResponse)
+  throw new TypeError(`${show(app)} is not an application: it must be a function `
+    + '(environ, startResponse), or an object with such a function as __call__')
+}
+
+// What we use of the platform, declared by shape: so the file compiles with any `lib`, in
+// any project, and imports nothing. Where the platform has a type, the public types use it.
+type Known<K extends string, Else> =
+  typeof globalThis extends { [P in K]: { prototype: infer T } } ? T : Else
+type Query = Known<'URLSearchParams', {
+  get(name: string): string | null
+  getAll(name: string): string[]
+  has(name: string): boolean
+  forEach(visit: (value: string, name: string) => void): void
+}>
+type Field = string | Known<'File', { name: string; type: string }>
+type Form = Known<'FormData', {
+  append(name: string, value: string): void
+  get(name: string): Field | null
+  getAll(name: string): Field[]
+  has(name: string): boolean
+  forEach(visit: (value: Field, name: string) => void): void
+}>
+type Signal = Known<'AbortSignal', {
+  readonly aborted: boolean
+  addEventListener(type: 'abort', listener: () => void, options?: { once?: boolean }): void
+}>
+type WebStream = Known<'ReadableStream', { getReader(): { read(): Promise<unknown> } }>
+type WebHeaders = {
+  get(name: string): string | null
+  forEach(visit: (value: string, name: string) => void): void
+  getSetCookie?(): string[]
+}
+type FetchRequest = Known<'Request', {
+  url: string; method: string; headers: WebHeaders; body: unknown; signal: Signal
+}>
+type FetchResponse = Known<'Response', {
+  status: number; statusText: string; headers: WebHeaders; body: unknown
+}>
+declare const process: {
+  getBuiltinModule?(id: string): unknown
+  env?: Record<string, string | undefined>
+} | undefined
+declare const console: { error(text: string): void }
+declare const setTimeout: (run: () => void, ms: number) => { unref?(): void }
+declare const clearTimeout: (timer: { unref?(): void } | undefined) => void
+declare const setInterval: typeof setTimeout
+declare const clearInterval: typeof clearTimeout
+declare const performance: { now(): number }
+declare const TextEncoder: new () => { encode(text: string): Uint8Array }
+declare const TextDecoder: new (label: string, options: object) => {
+  decode(bytes: Uint8Array): string
+}
+declare const URL: new (url: string, base?: string) => {
+  protocol: string; host: string; hostname: string; port: string; pathname: string
+  search: string; hash: string; href: string
+}
+declare const URLSearchParams: new (
+  init?: string | [string, string][]) => Query & { toString(): string }
+declare const FormData: new () => Form & { append(name: string, value: unknown): void }
+declare const AbortController: new () => { signal: Signal; abort(): void }
+declare const crypto: { randomUUID(): string }
+declare const ReadableStream: new (source: {
+  type?: 'bytes'
+  pull(controller: { enqueue(chunk: Uint8Array): void; close(): void }): Promise<void>
+  cancel(): unknown
+}) => WebStream
+
+// Helpers that several chapters need.
+
+/** Makes dictionaries without a prototype: '__proto__' is a name like any other there. */
+const Dict = /* @__PURE__ */ (() => {
+  const made = function () {} as unknown as { new <T>(): Record<string, T>; prototype: object }
+  made.prototype = /* @__PURE__ */ Object.create(null) as object
+  return made
+})()
+
+const encoder = /* @__PURE__ */ new TextEncoder()
+const toBytes = (chunk: Chunk): Uint8Array =>
+  typeof chunk === 'string' ? encoder.encode(chunk) : chunk
+const toText = (bytes: Uint8Array): string => new TextDecoder('utf-8', {}).decode(bytes)
+
+/** Strict UTF-8; null where the bytes are not. */
+function decodeUtf8(bytes: Uint8Array): string | null {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+  } catch {
+    return null
+  }
+}
+
+function joinBytes(chunks: readonly Uint8Array[]): Uint8Array {
+  if (chunks.length === 1) return chunks[0] as Uint8Array
+  const joined = new Uint8Array(chunks.reduce((length, chunk) => length + chunk.length, 0))
+  let at = 0
+  for (const chunk of chunks) {
+    joined.set(chunk, at)
+    at += chunk.length
+  }
+  return joined
+}
+
+const isPromise = <T>(value: T | PromiseLike<T>): value is PromiseLike<T> =>
+  typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
+
+const isApplication = (value: unknown): value is Application => typeof value === 'function'
+  || typeof (value as { __call__?: unknown } | null)?.__call__ === 'function'
+
+/** A value as an error message quotes it. */
+function show(value: unknown): string {
+  if (typeof value === 'function') return `the function ${value.name || '(without a name)'}`
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'undefined'
+  const name = (value.constructor as { name?: string } | undefined)?.name
+  return name && name !== 'Object' && name !== 'Array' ? `a ${name}` : JSON.stringify(value)
+}
+
+/** Reads a body, sync or async, and keeps the contract about its closing. */
+class BodyReader {
+  readonly #body: Body & { close?(): unknown; return?(): unknown; getReader?(): WebReader }
+  #iterator: Iterator<Chunk> | AsyncIterator<Chunk> | undefined
+  #finished = false
+  #ended = false
+
+  constructor(body: Body | string | Uint8Array) {
+    // One of the articles returns a bare string. It is one chunk; chapter 10 names it.
+    this.#body = typeof body === 'string' || body instanceof Uint8Array ? [body] : body
+    if (!isIterable(this.#body)) {
+      throw new TypeError(`An application returned ${show(body)}: a body is an iterable of `
+        + 'strings or bytes; return a list, [text]')
+    }
+  }
+
+  get isSync(): boolean { return Symbol.iterator in this.#body }
+
+  /** The next chunk; a promise only where the body itself is async. */
+  next(): IteratorResult<Chunk> | Promise<IteratorResult<Chunk>> {
+    this.#iterator ??= iterate(this.#body)
+    try {
+      const step = this.#iterator.next()
+      if (isPromise(step)) return step.then((late) => this.#seen(late), (e) => this.#failed(e))
+      return this.#seen(step)
+    } catch (error) {
+      return this.#failed(error)
+    }
+  }
+
+  #seen(step: IteratorResult<Chunk>): IteratorResult<Chunk> {
+    if (step.done) this.#finished = true
+    return step
+  }
+
+  #failed(error: unknown): never {
+    this.#finished = true // an iterator that throws has ended: nothing is left to return
+    throw error
+  }
+
+  /** Ends the body. Only the first call counts. */
+  end(): unknown {
+    if (this.#ended) return undefined
+    this.#ended = true
+    if (typeof this.#body.close === 'function') return this.#body.close()
+    return this.#finished ? undefined : (this.#iterator ?? this.#body).return?.()
+  }
+}
+
+type WebReader = { read(): Promise<IteratorResult<Chunk>>; cancel(): Promise<void> }
+const isIterable = (value: unknown): value is Body =>
+  typeof value === 'object' && value !== null
+  && (Symbol.iterator in value || Symbol.asyncIterator in value || 'getReader' in value)
+
+function iterate(body: Body & { getReader?(): WebReader }): Iterator<Chunk> | AsyncIterator<Chunk> {
+  if (Symbol.iterator in body) return body[Symbol.iterator]()
+  if (Symbol.asyncIterator in body) return body[Symbol.asyncIterator]()
+  const reader = (body as { getReader(): WebReader }).getReader()
+  return {
+    next: () => reader.read(),
+    return: () => reader.cancel().then(() => ({ done: true, value: undefined })),
+  }
+}
+
+// 2. Request ─────────────────────────────────────────────────────────────────────────────
+// Arrives: environ. Leaves: the same environ, seen through the names of WebOb's Request and
+// the platform's readers. A Request holds nothing of its own that another Request over the
+// same environ would miss: a filter and the application behind it each make one, and both
+// see what the other changed. Of our request, `req.GET.get('detail')` is '1' and
+// `req.pathInfoPop()` gives 'v1', leaving SCRIPT_NAME '/v1' and PATH_INFO '/servers/42'.
+
+/** What `Request.blank` takes beside the path. */
+export interface BlankOptions {
+  method?: string
+  headers?: HeaderList | Record<string, string>
+  body?: Chunk
+  json?: unknown
+  /** Form fields; a File or Blob among them makes the form multipart. */
+  POST?: [string, unknown][] | Record<string, unknown> | Chunk
+  baseUrl?: string
+  environ?: Partial<Environ>
+}
+
+/**
+ * A view over environ (webob.Request).
+ *
+ * @example
+ * const req = Request.blank('/v1/servers/42?detail=1')
+ * req.GET.get('detail') //=> '1'
+ * req.pathInfoPop() //=> 'v1'
+ * [req.scriptName, req.pathInfo] //=> ['/v1', '/servers/42']
+ */
+export class Request {
+  readonly environ: Environ
+  #response: Response | undefined
+
+  constructor(environ: Environ) {
+    this.environ = environ
+  }
+
+  /** The class of `req.response` and `getResponse`; a subclass may name another. */
+  static get ResponseClass(): typeof Response { return Response }
+  static set ResponseClass(value: typeof Response) {
+    Object.defineProperty(this, 'ResponseClass', { value, writable: true })
+  }
+
+  /** A request without a socket, for tests and for calling other applications. */
+  static blank<R extends Request>(
+    this: new (environ: Environ) => R, path: string, options: BlankOptions = {},
+  ): R {
+    const req = new this(blankEnviron(path, options))
+    const headers = options.headers ?? []
+    for (const [name, value] of Array.isArray(headers) ? headers : Object.entries(headers)) {
+      req.headers.set(name, value)
+    }
+    if (options.json !== undefined) {
+      req.environ.CONTENT_TYPE ??= 'application/json'
+      req.body = JSON.stringify(options.json)
+    }
+    if (options.POST !== undefined) setForm(req, options.POST)
+    if (options.body !== undefined) req.body = options.body
+    return req
+  }
+
+  get method(): string { return this.environ.REQUEST_METHOD }
+  set method(value: string) { this.environ.REQUEST_METHOD = value }
+  get scheme(): string { return this.environ['wsgi.url_scheme'] }
+  set scheme(value: string) { this.environ['wsgi.url_scheme'] = value }
+  get scriptName(): string { return this.environ.SCRIPT_NAME ?? '' }
+  set scriptName(value: string) { this.environ.SCRIPT_NAME = value }
+  get pathInfo(): string { return this.environ.PATH_INFO }
+  set pathInfo(value: string) { this.environ.PATH_INFO = value }
+  get queryString(): string { return this.environ.QUERY_STRING ?? '' }
+  set queryString(value: string) { this.environ.QUERY_STRING = value }
+  get remoteAddr(): string | null { return this.environ.REMOTE_ADDR ?? null }
+
+  /** 'localhost:8774': the Host header, else the server's own name. */
+  get host(): string {
+    return this.environ['HTTP_HOST']
+      ?? `${this.environ.SERVER_NAME}:${this.environ.SERVER_PORT}`
+  }
+  set host(value: string) { this.environ['HTTP_HOST'] = value }
+
+  /** 'http://localhost': the default port is left out. */
+  get hostUrl(): string {
+    const port = this.scheme === 'https' ? ':443' : ':80'
+    const host = this.host
+    return `${this.scheme}://${host.endsWith(port) ? host.slice(0, -port.length) : host}`
+  }
+
+  /** 'http://localhost/v1': up to the mounted application. */
+  get applicationUrl(): string { return this.hostUrl + quotePath(this.scriptName) }
+  /** 'http://localhost/v1/servers/42' */
+  get pathUrl(): string { return this.applicationUrl + quotePath(this.pathInfo) }
+  /** '/v1/servers/42' */
+  get path(): string { return quotePath(this.scriptName) + quotePath(this.pathInfo) }
+  /** '/v1/servers/42?detail=1' */
+  get pathQs(): string { return this.path + this.#query() }
+  /** 'http://localhost/v1/servers/42?detail=1' */
+  get url(): string { return this.pathUrl + this.#query() }
+  #query(): string { return this.queryString ? `?${this.queryString}` : '' }
+
+  /** The query string's fields, as the platform reads them. */
+  get GET(): Query { return new URLSearchParams(this.queryString) }
+  get headers(): RequestHeaders { return new RequestHeaders(this.environ) }
+  get cookies(): Cookies { return new Cookies(this.environ['HTTP_COOKIE'] ?? '') }
+  get accept(): Accept { return new Accept(this.environ['HTTP_ACCEPT']) }
+
+  /** 'text/html', without parameters; setting it keeps them. */
+  get contentType(): string {
+    return (this.environ.CONTENT_TYPE ?? '').split(';', 1)[0]?.trim() ?? ''
+  }
+  set contentType(value: string | null) {
+    const parameters = /;.*/s.exec(this.environ.CONTENT_TYPE ?? '')?.[0] ?? ''
+    setKey(this.environ, 'CONTENT_TYPE',
+      value?.includes(';') ? value : value && value + parameters)
+  }
+
+  get contentLength(): number | null {
+    const length = this.environ.CONTENT_LENGTH
+    return length !== undefined && /^\d+$/.test(length) ? Number(length) : null
+  }
+  set contentLength(value: number | null) {
+    setKey(this.environ, 'CONTENT_LENGTH', value === null ? null : String(value))
+  }
+
+  /** The variables of the matched route: { id: '42' }. */
+  get urlvars(): Record<string, unknown> {
+    return (this.environ['wsgiorg.routing_args'] ??= [[], new Dict()])[1]
+  }
+  set urlvars(value: Record<string, unknown>) {
+    this.environ['wsgiorg.routing_args'] = [[], value]
+  }
+
+  /** Fires when the client goes away; null where the host cannot tell. */
+  get signal(): Signal | null { return this.environ['mini.signal'] ?? null }
+
+  /** What a handler may set cookies and headers on, before it returns a text or nothing. */
+  get response(): Response {
+    return (this.#response ??= new (this.constructor as typeof Request).ResponseClass())
+  }
+  set response(value: Response) { this.#response = value }
+  /** Whether anybody asked for `response`: wsgify then merges its cookies. */
+  get hasResponse(): boolean { return this.#response !== undefined }
+
+  set body(value: Chunk) {
+    const bytes = toBytes(value)
+    this.environ['wsgi.input'] = new BufferedInput(bytes)
+    this.environ.CONTENT_LENGTH = String(bytes.length)
+  }
+
+  /** The whole body. It stays readable: by us, and by every application that comes later. */
+  bytes(): Promise<Uint8Array> {
+    const input = this.environ['wsgi.input']
+    if (input instanceof BufferedInput && this.contentLength !== null) return input.whole
+    const buffered = new BufferedInput(readBody(this))
+    this.environ['wsgi.input'] = buffered
+    buffered.whole.then((bytes) => { this.environ.CONTENT_LENGTH = String(bytes.length) },
+      () => {}) // a failure is for those who wait for `whole`
+    return buffered.whole
+  }
+
+  async text(): Promise<string> {
+    const text = decodeUtf8(await this.#decoded())
+    if (text === null) throw new HTTPBadRequest('The body is not valid UTF-8.')
+    return text
+  }
+
+  async json(): Promise<unknown> {
+    const text = await this.text()
+    try {
+      if (depthOf(text) <= MAX_JSON_DEPTH) return JSON.parse(text) as unknown
+    } catch (error) {
+      throw new HTTPBadRequest(`The body is not valid JSON: ${(error as Error).message}`)
+    }
+    throw new HTTPBadRequest(`The body nests JSON more than ${MAX_JSON_DEPTH} levels deep.`)
+  }
+
+  /** The form in the body, urlencoded or multipart; empty where there is none. */
+  async formData(): Promise<Form> {
+    const form = new FormData()
+    const type = this.contentType.toLowerCase()
+    if (type === 'multipart/form-data') return parseMultipart(this, await this.#decoded())
+    const isForm = type === 'application/x-www-form-urlencoded'
+    if (isForm || (type === '' && this.method === 'POST')) {
+      const text = toText(await this.#decoded())
+      limitFields(text.split('&', MAX_FIELDS + 1).length)
+      new URLSearchParams(text).forEach((value, name) => { form.append(name, value) })
+    }
+    return form
+  }
+
+  /** The query's fields, then the form's. `get` gives the first (WebOb: the last). */
+  async params(): Promise<Form> {
+    const fields = new FormData()
+    const form = await this.formData()
+    this.GET.forEach((value, name) => { fields.append(name, value) })
+    form.forEach((value, name) => { fields.append(name, value as string) })
+    return fields
+  }
+
+  async #decoded(): Promise<Uint8Array> {
+    const coding = this.environ['HTTP_CONTENT_ENCODING']
+    if (coding && coding.toLowerCase() !== 'identity') {
+      throw new HTTPUnsupportedMediaType(`Content-Encoding ${JSON.stringify(coding)} is not `
+        + 'decoded here; send the body as it is.')
+    }
+    return this.bytes()
+  }
+
+  /** Moves the next segment of the path from pathInfo to scriptName; null if there is none. */
+  pathInfoPop(pattern?: RegExp): string | null {
+    const [whole, slashes, segment] = /^(\/*)([^/]*)/.exec(this.pathInfo) as unknown as
+      [string, string, string]
+    if (!slashes || (pattern && !pattern.test(segment))) return null
+    this.scriptName += whole
+    this.pathInfo = this.pathInfo.slice(whole.length)
+    return segment
+  }
+
+  /** The segment that `pathInfoPop` would move. */
+  pathInfoPeek(): string | null {
+    return /^\/+([^/]*)/.exec(this.pathInfo)?.[1] ?? null
+  }
+
+  /**
+   * Runs an application on this request. Its answer comes back as soon as status and headers
+   * are known: the body may still be a stream, and is the caller's to read or to close.
+   */
+  getResponse(app: Application): Promise<Response>
+  getResponse(app: DecoratedMethod): Promise<Response>
+  async getResponse(app: Application | DecoratedMethod): Promise<Response> {
+    const input = this.environ['wsgi.input']
+    if (input instanceof BufferedInput) input.rewind()
+    const { status, headers, body } = await collect(app as Application, this.environ)
+    const res = new (this.constructor as typeof Request).ResponseClass({
+      status, headerlist: headers, appIter: body,
+    })
+    return res
+  }
+}
+
+const MAX_JSON_DEPTH = 1000
+const MAX_FIELDS = 1000
+
+function setKey(environ: Environ, key: string, value: string | null | undefined): void {
+  if (value === null || value === undefined) delete environ[key]
+  else environ[key] = value
+}
+
+/** Percent-encodes what may not stand in a path (WebOb's PATH_SAFE characters stay). */
+function quotePath(path: string): string {
+  if (/^[\w/.~-]*$/.test(path)) return path
+  const wellFormed = path.replace(/[\ud800-\udfff]/gu, '\ufffd') // the `u` spares true pairs
+  return encodeURI(wellFormed).replace(/[?#]/g, encodeURIComponent)
+}
+
+/** Percent-decodes a path, once, as strict UTF-8; null if it is not, or holds a NUL. */
+function decodePath(path: string): string | null {
+  try {
+    const decoded = path.includes('%')
+      ? decodeURIComponent(path.replace(/%(?![0-9a-f]{2})/gi, '%25')) : path // '%zz' stays
+    return decoded.includes('\0') ? null : decoded
+  } catch {
+    return null
+  }
+}
+
+function blankEnviron(url: string, options: BlankOptions): Environ {
+  const [, scheme = 'http', netloc = 'localhost', rest = url] =
+    /^(https?):\/\/([^/?#]*)(.*)$/is.exec(url) ?? []
+  if (rest.includes('#')) {
+    throw new TypeError(`Request.blank(${JSON.stringify(url)}): a fragment is never sent to `
+      + 'a server; leave out what starts with "#"')
+  }
+  const [, rawPath = '', query = ''] = /^([^?]*)\??(.*)$/s.exec(rest) ?? []
+  const path = decodePath(rawPath)
+  if (path === null) {
+    throw new TypeError(`Request.blank(${JSON.stringify(url)}): the path must be UTF-8 `
+      + 'without NUL; encode it with encodeURI()')
+  }
+  const environ = makeEnviron(options.method, scheme.toLowerCase(), netloc)
+  environ.PATH_INFO = path
+  environ.QUERY_STRING = query
+  environ.REQUEST_URI = rest
+  if (options.baseUrl !== undefined) applyBaseUrl(environ, options.baseUrl)
+  if (options.method === undefined && options.POST !== undefined) environ.REQUEST_METHOD = 'POST'
+  return Object.assign(environ, options.environ)
+}
+
+function makeEnviron(method = 'GET', scheme: string, netloc: string): Environ {
+  const port = scheme === 'https' ? '443' : '80'
+  const [, name = netloc, own] = /^(.*?)(?::(\d+))?$/.exec(netloc) ?? []
+  return {
+    REQUEST_METHOD: method,
+    SCRIPT_NAME: '',
+    PATH_INFO: '',
+    QUERY_STRING: '',
+    SERVER_NAME: name,
+    SERVER_PORT: own ?? port,
+    SERVER_PROTOCOL: 'HTTP/1.0',
+    HTTP_HOST: `${name}:${own ?? port}`,
+    'wsgi.version': [1, 0],
+    'wsgi.url_scheme': scheme,
+    'wsgi.input': new BufferedInput(new Uint8Array(0)),
+    'wsgi.errors': { write: (text: string) => { console.error(text.trimEnd()) } },
+    'wsgi.multithread': false,
+    'wsgi.multiprocess': false,
+    'wsgi.run_once': false,
+  }
+}
+
+function applyBaseUrl(environ: Environ, baseUrl: string): void {
+  const [, scheme, netloc, path = '', rest] =
+    /^(https?):\/\/([^/?#]+)([^?#]*)(.*)$/is.exec(baseUrl) ?? []
+  if (!scheme || !netloc || rest) {
+    throw new TypeError(`baseUrl ${JSON.stringify(baseUrl)} must be scheme, host and path `
+      + 'only, as in "http://localhost:8774/v1"')
+  }
+  const { HTTP_HOST, SERVER_NAME, SERVER_PORT } = makeEnviron('GET', scheme, netloc)
+  Object.assign(environ, {
+    SERVER_NAME, SERVER_PORT, HTTP_HOST: netloc.includes(':') ? HTTP_HOST : netloc,
+    'wsgi.url_scheme': scheme.toLowerCase(), SCRIPT_NAME: decodePath(path) ?? path,
+  })
+}
+
+function setForm(req: Request, fields: NonNullable<BlankOptions['POST']>): void {
+  const type = req.environ.CONTENT_TYPE ?? ''
+  if (req.method === 'GET') throw new TypeError('Request.blank: a GET request has no form')
+  if (typeof fields === 'string' || fields instanceof Uint8Array) {
+    req.body = fields
+  } else {
+    const pairs = Array.isArray(fields) ? fields : Object.entries(fields)
+    const isFile = (value: unknown): boolean => typeof value === 'object' && value !== null
+    if (type.startsWith('multipart/') || pairs.some(([, value]) => isFile(value))) {
+      const form = new FormData()
+      for (const [name, value] of pairs) form.append(name, isFile(value) ? value : String(value))
+      const writer = new (webBodyClass())(form)
+      req.environ.CONTENT_TYPE = writer.headers.get('content-type') ?? ''
+      req.environ['wsgi.input'] = new BufferedInput(
+        writer.arrayBuffer().then((buffer) => new Uint8Array(buffer)))
+      req.environ['wsgi.input_terminated'] = true
+      return
+    }
+    req.body = new URLSearchParams(pairs.map(([name, value]) => [name, String(value)])).toString()
+  }
+  if (!type) req.environ.CONTENT_TYPE = 'application/x-www-form-urlencoded'
+}
+
+/** The platform's Response reads and writes multipart. */
+const webBodyClass = (): WebBodyClass =>
+  (globalThis as unknown as { Response: WebBodyClass }).Response
+type WebBodyClass = new (body: unknown, init?: object) => {
+  headers: WebHeaders; formData(): Promise<Form>; arrayBuffer(): Promise<ArrayBuffer>
+}
+
+/** The platform parses multipart; we cap the parts and turn its errors into a 400. */
+async function parseMultipart(req: Request, bytes: Uint8Array): Promise<Form> {
+  const type = req.environ.CONTENT_TYPE ?? ''
+  const boundary = /;\s*boundary=(?:"([^"]+)"|([^;\s]+))/i.exec(type)
+  const marker = `--${boundary?.[1] ?? boundary?.[2] ?? ''}`
+  limitFields(new TextDecoder('latin1', {}).decode(bytes).split(marker, MAX_FIELDS + 3).length - 2)
+  try {
+    return await new (webBodyClass())(bytes, { headers: { 'Content-Type': type } }).formData()
+  } catch {
+    throw new HTTPBadRequest('The body is not valid multipart/form-data.')
+  }
+}
+
+function limitFields(count: number): void {
+  if (count > MAX_FIELDS) {
+    throw new HTTPRequestEntityTooLarge(`The form has more than ${MAX_FIELDS} fields.`)
+  }
+}
+
+/** How deep brackets nest in a JSON text; those in strings do not count. */
+function depthOf(json: string): number {
+  if (json.length <= MAX_JSON_DEPTH) return 0
+  let depth = 0
+  let deepest = 0
+  for (let at = 0; at < json.length; at++) {
+    const char = json[at]
+    if (char === '"') {
+      for (at++; at < json.length && json[at] !== '"'; at++) if (json[at] === '\\') at++
+    } else if (char === '[' || char === '{') {
+      deepest = Math.max(deepest, ++depth)
+    } else if (char === ']' || char === '}') {
+      depth--
+    }
+  }
+  return deepest
+}
+
+/** Reads `wsgi.input` as far as the contract allows: CONTENT_LENGTH, else its own end. */
+async function readBody(req: Request): Promise<Uint8Array> {
+  const input = req.environ['wsgi.input']
+  const length = req.contentLength
+  if (length === 0 || (length === null && !req.environ['wsgi.input_terminated'])) {
+    return new Uint8Array(0)
+  }
+  if (length === null) return input.read()
+  const chunks: Uint8Array[] = []
+  let missing = length
+  while (missing > 0) {
+    const chunk = await input.read(missing)
+    if (chunk.length === 0) {
+      throw new HTTPBadRequest(`The body ended ${missing} bytes before its Content-Length.`)
+    }
+    chunks.push(chunk)
+    missing -= chunk.length
+  }
+  return joinBytes(chunks)
+}
+
+/** `wsgi.input` over bytes that are in memory, or will be: it can be read again. */
+class BufferedInput implements Input {
+  readonly whole: Promise<Uint8Array>
+  #at = 0
+
+  constructor(bytes: Uint8Array | Promise<Uint8Array>) {
+    this.whole = Promise.resolve(bytes)
+  }
+
+  async read(size = -1): Promise<Uint8Array> {
+    const bytes = await this.whole
+    const end = size < 0 ? bytes.length : Math.min(bytes.length, this.#at + size)
+    const chunk = bytes.subarray(this.#at, end)
+    this.#at = end
+    return chunk
+  }
+
+  rewind(): void {
+    this.#at = 0
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
+    const chunk = await this.read()
+    if (chunk.length > 0) yield chunk
+  }
+}
+
+/** Runs an application until its status and headers are known. */
+async function collect(app: Application, environ: Environ): Promise<{
+  status: string; headers: HeaderList; body: Body
+}> {
+  let answer: { status: string; headers: HeaderList } | undefined
+  const written: Chunk[] = []
+  let passedOn = false
+  const returned = await callApplication(app, environ, (status, headers, excInfo) => {
+    if (answer && !excInfo) throw new Error(TWICE)
+    if (excInfo && passedOn) throw excInfo
+    answer = { status, headers }
+    return (chunk) => { written.push(chunk) }
+  })
+  if (answer && written.length === 0 && Array.isArray(returned)) return { ...answer, body: returned }
+  const reader = new BodyReader(returned)
+  let first: IteratorResult<Chunk> | undefined
+  try {
+    // A generator calls startResponse at its first next().
+    if (!answer) first = await reader.next()
+    if (!answer) throw new Error('The application returned a body without calling startResponse')
+  } catch (error) {
+    await reader.end()
+    throw error
+  }
+  passedOn = true
+  return { ...answer as { status: string; headers: HeaderList }, body: replay(reader, written, first) }
+}
+
+const TWICE = 'startResponse was called twice; a second call replaces the first one\'s headers '
+  + 'and must pass the error as its third argument, excInfo'
+
+/** What was written and what was pulled already, then the rest of the body. */
+async function* replay(
+  reader: BodyReader, written: Chunk[], first: IteratorResult<Chunk> | undefined,
+): AsyncGenerator<Chunk> {
+  try {
+    for (let step = first ?? await reader.next(); ; step = await reader.next()) {
+      yield* written.splice(0)
+      if (step.done) return
+      yield step.value
+    }
+  } finally {
+    await reader.end()
+  }
+}
+
+/** The headers of a request, by their own names; they live in environ. */
+class RequestHeaders {
+  readonly #environ: Environ
+
+  constructor(environ: Environ) { this.#environ = environ }
+
+  get(name: string): string | null {
+    const value = this.#environ[headerKey(name)]
+    return typeof value === 'string' ? value : null
+  }
+  has(name: string): boolean { return this.get(name) !== null }
+  set(name: string, value: string): void { this.#environ[headerKey(name)] = value }
+  delete(name: string): void { delete this.#environ[headerKey(name)] }
+
+  *entries(): Generator<[string, string]> {
+    for (const [key, value] of Object.entries(this.#environ)) {
+      const plain = key === 'CONTENT_TYPE' || key === 'CONTENT_LENGTH'
+      if (typeof value !== 'string' || !(plain || key.startsWith('HTTP_'))) continue
+      yield [headerName(plain ? key : key.slice(5)), value]
+    }
+  }
+  *keys(): Generator<string> { for (const [name] of this.entries()) yield name }
+  [Symbol.iterator](): Generator<[string, string]> { return this.entries() }
+}
+
+/** 'X-Auth-Token' -> 'HTTP_X_AUTH_TOKEN' (RFC 3875 section 4.1.18). */
+function headerKey(name: string): string {
+  const key = name.toUpperCase().replace(/-/g, '_')
+  return key === 'CONTENT_TYPE' || key === 'CONTENT_LENGTH' ? key : `HTTP_${key}`
+}
+
+/** 'X_AUTH_TOKEN' -> 'X-Auth-Token' */
+function headerName(key: string): string {
+  return key.toLowerCase().replace(/(^|_)([a-z]?)/g, (_, start: string, letter: string) =>
+    (start && '-') + letter.toUpperCase())
+}
+
+/** The cookies of a request: name to value, the last of a name wins (RFC 6265 section 5.4). */
+class Cookies {
+  readonly #values: Map<string, string>
+
+  constructor(header: string) {
+    this.#values = new Map()
+    for (const pair of header.split(/[;,]/)) {
+      const [, name, value = ''] = /^\s*([^\s=;,"]+)\s*=\s*(.*?)\s*$/.exec(pair) ?? []
+      if (name && !name.startsWith('$')) this.#values.set(name, unquoteCookie(value))
+    }
+  }
+
+  get(name: string): string | null { return this.#values.get(name) ?? null }
+  has(name: string): boolean { return this.#values.has(name) }
+  keys(): IterableIterator<string> { return this.#values.keys() }
+  entries(): IterableIterator<[string, string]> { return this.#values.entries() }
+  [Symbol.iterator](): IterableIterator<[string, string]> { return this.#values.entries() }
+}
+
+/** A quoted value, with octal escapes for the bytes that may not stand in a cookie. */
+function unquoteCookie(value: string): string {
+  const inner = /^"(.*)"$/s.exec(value)?.[1] ?? value
+  if (!inner.includes('\\')) return inner
+  const bytes: number[] = []
+  for (const [, octal, char, plain] of inner.matchAll(/\\([0-3][0-7][0-7])|\\(.)|([^\\]+)/gs)) {
+    if (octal) bytes.push(parseInt(octal, 8))
+    else bytes.push(...encoder.encode(char ?? plain ?? ''))
+  }
+  return toText(Uint8Array.from(bytes))
+}
+
+/** The Accept header: which of our types suits the client best (RFC 9110 section 12.5.1). */
+class Accept {
+  readonly #ranges: { type: string; subtype: string; parameters: string; quality: number }[] = []
+
+  constructor(header: string | null | undefined) {
+    for (const range of (header ?? '').split(',')) {
+      const [, type, subtype, rest = ''] = MEDIA_RANGE.exec(range) ?? []
+      if (!type || !subtype) continue
+      const [, parameters = '', quality = '1'] =
+        /^(.*?)(?:;\s*q=([01](?:\.\d{0,3})?)\s*(?:;.*)?)?$/i.exec(rest) ?? []
+      this.#ranges.push({
+        type: type.toLowerCase(), subtype: subtype.toLowerCase(),
+        parameters: parameters.replace(/\s+/g, '').toLowerCase(), quality: Number(quality),
+      })
+    }
+  }
+
+  /** The offers that the client takes, best first; all of them where it did not say. */
+  acceptableOffers(offers: readonly string[]): [offer: string, quality: number][] {
+    if (this.#ranges.length === 0) return offers.map((offer) => [offer, 1])
+    return offers.map((offer): [string, number] => [offer, this.quality(offer)])
+      .filter(([, quality]) => quality > 0)
+      .sort(([, a], [, b]) => b - a)
+  }
+
+  /** The best of the offers, or null: then 406 is the answer. */
+  bestMatch(offers: readonly string[]): string | null {
+    return this.acceptableOffers(offers)[0]?.[0] ?? null
+  }
+
+  /** 0 to 1: the weight of the most specific range that fits. */
+  quality(offer: string): number {
+    const [mime = '', ...rest] = offer.toLowerCase().replace(/\s+/g, '').split(';')
+    const [type, subtype] = mime.split('/')
+    const parameters = rest.length > 0 ? `;${rest.join(';')}` : ''
+    let best = { rank: 0, quality: 0 }
+    for (const range of this.#ranges) {
+      const rank = range.type === '*' ? 1 : range.type !== type ? 0
+        : range.subtype === '*' ? 2 : range.subtype !== subtype ? 0
+          : range.parameters === '' ? 3 : range.parameters === parameters ? 4 : 0
+      if (rank > best.rank) best = { rank, quality: range.quality }
+    }
+    return best.quality
+  }
+}
+
+const MEDIA_RANGE = /^\s*([\w!#$%&'*+.^`|~-]+)\/([\w!#$%&'*+.^`|~-]+)\s*((?:;.*)?)$/s
+
+// 3. Response ────────────────────────────────────────────────────────────────────────────
+// Arrives: what a handler wants to say. Leaves: an object with status, headers and body that
+// is itself an application: calling it calls startResponse and returns the body. So whatever
+// holds a Response can pass it on, and a filter can change one that came from anywhere
+// (`await req.getResponse(app)`). To our request the answer is `200 OK`, Content-Type
+// application/json, and one chunk, '{"id":"42"}'.
+
+/** How a Response is made. */
+export interface ResponseOptions {
+  status?: number | string | undefined
+  body?: Chunk | Body | undefined
+  text?: string | undefined
+  json?: unknown
+  appIter?: Body | undefined
+  headers?: HeaderList | Record<string, string> | undefined
+  /** Taken as it is: no default Content-Type is added. */
+  headerlist?: HeaderList | undefined
+  contentType?: string | undefined
+  charset?: string | null | undefined
+  contentLength?: number | null | undefined
+  location?: string | undefined
+  vary?: string | readonly string[] | undefined
+  allow?: string | readonly string[] | undefined
+  cacheControl?: string | undefined
+  retryAfter?: string | number | undefined
+}
+
+/** RFC 6265 section 4.1.1; `maxAge` is in seconds. */
+export interface CookieOptions {
+  path?: string | null | undefined
+  domain?: string | null | undefined
+  maxAge?: number | null | undefined
+  expires?: Date | null | undefined
+  secure?: boolean | undefined
+  httpOnly?: boolean | undefined
+  sameSite?: string | null | undefined
+  /** Takes away a cookie of this name that was set before. */
+  overwrite?: boolean | undefined
+}
+
+/**
+ * An answer, and an application that gives it (webob.Response).
+ *
+ * @example
+ * const res = new Response({ status: 201, json: { id: 42 } })
+ * res.status //=> '201 Created'
+ * res.headers.get('Content-Type') //=> 'application/json'
+ * await (await Request.blank('/').getResponse(res)).json() //=> { id: 42 }
+ */
+export class Response {
+  static defaultContentType = 'text/html'
+  headerlist: HeaderList
+  #status = '200 OK'
+  #appIter: Body = []
+
+  constructor(init: ResponseOptions | string | Uint8Array = {}) {
+    const options = typeof init === 'string' || init instanceof Uint8Array ? { body: init } : init
+    if (options.status !== undefined) this.status = options.status
+    this.headerlist = options.headerlist ?? []
+    const hasBody = !/^(1|204|205|304)/.test(this.#status)
+    if (!options.headerlist && hasBody) this.#defaultType(options)
+    this.#setOptions(options)
+    if (hasBody) this.#setBody(options)
+  }
+
+  #defaultType({ contentType, charset, json }: ResponseOptions): void {
+    const type = contentType ?? (json !== undefined ? 'application/json'
+      : (this.constructor as typeof Response).defaultContentType)
+    const needsCharset = charset !== null && !type.includes('charset=') && HAS_CHARSET.test(type)
+    if (!type) return
+    const full = needsCharset ? `${type}; charset=${charset ?? 'UTF-8'}` : type
+    this.headerlist.push(['Content-Type', full])
+  }
+
+  #setBody({ body, text, json, appIter, headerlist }: ResponseOptions): void {
+    if (appIter !== undefined) {
+      if (body !== undefined) throw new TypeError('Response: give either body or appIter')
+      this.#appIter = appIter
+    } else if (body !== undefined && typeof body !== 'string' && !(body instanceof Uint8Array)) {
+      this.appIter = body
+    } else if (body === undefined && text === undefined && json !== undefined) {
+      this.body = toBytes(stringify(json))
+    } else {
+      const chunk = body ?? text ?? ''
+      if (chunk !== '' || !headerlist) this.body = chunk
+    }
+  }
+
+  #setOptions(options: ResponseOptions): void {
+    const { headers, location, contentLength, vary, allow, cacheControl, retryAfter } = options
+    if (headers) {
+      for (const [name, value] of Array.isArray(headers) ? headers : Object.entries(headers)) {
+        if (name.toLowerCase() === 'content-type') this.headers.set(name, value)
+        else this.headers.append(name, value)
+      }
+    }
+    const named = { Location: location, 'Content-Length': contentLength, Vary: vary, Allow: allow,
+      'Cache-Control': cacheControl, 'Retry-After': retryAfter }
+    for (const [name, value] of Object.entries(named)) {
+      if (value !== undefined && value !== null) this.headers.set(name, listed(value))
+    }
+  }
+
+  /** '201 Created'; may be set as 201, '201' or '201 Whatever'. */
+  get status(): string { return this.#status }
+  set status(value: number | string) {
+    const [, code, phrase] = /^(\d{3})(?: (.*))?$/s.exec(String(value).trim()) ?? []
+    if (!code || Number(code) < 100 || /[^\t\x20-\x7e\x80-\xff]/.test(phrase ?? '')) {
+      throw new TypeError(`Status ${JSON.stringify(value)} must be a number from 100 to 999, `
+        + 'or a number, a space and a phrase, as in "404 Not Found"')
+    }
+    this.#status = phrase ? `${code} ${phrase}` : `${code} ${reasonFor(Number(code))}`
+  }
+  get statusCode(): number { return Number(this.#status.slice(0, 3)) }
+  set statusCode(value: number) { this.status = value }
+
+  get headers(): ResponseHeaders { return new ResponseHeaders(this.headerlist) }
+  set headers(value: HeaderList | Record<string, string>) {
+    this.headerlist = Array.isArray(value) ? value : Object.entries(value)
+  }
+
+  /** The body as it is sent. Setting it leaves Content-Length to whoever sends it. */
+  get appIter(): Body { return this.#appIter }
+  set appIter(value: Body) {
+    if (!isIterable(value)) {
+      throw new TypeError(`appIter = ${show(value)}: it must be an iterable of chunks`)
+    }
+    this.#appIter = value
+    this.contentLength = null
+  }
+
+  get body(): Body { return this.#appIter }
+  set body(value: Chunk | Body) {
+    if (typeof value !== 'string' && !(value instanceof Uint8Array)) {
+      this.appIter = value
+      return
+    }
+    if (typeof value === 'string' && value !== '' && !this.#takesText()) {
+      throw new TypeError(`Content-Type ${JSON.stringify(this.contentType)} has no charset: `
+        + 'set one, or set the body as bytes')
+    }
+    const bytes = toBytes(value)
+    this.#appIter = [bytes]
+    this.contentLength = bytes.length
+  }
+  #takesText(): boolean {
+    return this.contentType === null || this.charset !== null || /[/+]json$/.test(this.contentType)
+  }
+
+  /** 'text/html', without parameters. Setting it drops them, and adds a charset to text. */
+  get contentType(): string | null {
+    return this.headers.get('Content-Type')?.split(';', 1)[0]?.trim() ?? null
+  }
+  set contentType(value: string | null) {
+    const needsCharset = value !== null && !value.includes(';') && HAS_CHARSET.test(value)
+    const charset = this.charset ?? 'UTF-8'
+    this.headers.put('Content-Type', needsCharset ? `${value}; charset=${charset}` : value)
+  }
+
+  get charset(): string | null {
+    const type = this.headers.get('Content-Type') ?? ''
+    return /;\s*charset="?([^\s";]+)/i.exec(type)?.[1] ?? null
+  }
+  set charset(value: string | null) {
+    const type = this.headers.get('Content-Type')
+    if (type === null) throw new TypeError('A charset needs a Content-Type: set contentType first')
+    const plain = type.replace(/;\s*charset="?[^";]*"?/i, '')
+    this.headers.put('Content-Type', value === null ? plain : `${plain}; charset=${value}`)
+  }
+
+  get contentLength(): number | null {
+    const length = this.headers.get('Content-Length')
+    return length === null ? null : Number(length)
+  }
+  set contentLength(value: number | null) {
+    this.headers.put('Content-Length', value === null ? null : String(value))
+  }
+
+  get location(): string | null { return this.headers.get('Location') }
+  set location(value: string | null) { this.headers.put('Location', value) }
+
+  setCookie(name: string, value: string | null = '', options: CookieOptions = {}): void {
+    if (options.overwrite) this.unsetCookie(name)
+    this.headerlist.push(['Set-Cookie', makeCookie(name, value, options)])
+  }
+  /** Tells the client to forget a cookie; path and domain must be those it was set with. */
+  deleteCookie(name: string, options: { path?: string; domain?: string } = {}): void {
+    this.setCookie(name, null, options)
+  }
+  /** Takes back a cookie that this response would have set. */
+  unsetCookie(name: string): void {
+    removeWhere(this.headerlist, ([header, value]) =>
+      header.toLowerCase() === 'set-cookie' && value.startsWith(`${name}=`))
+  }
+
+  /** The whole body, gathered if it was a stream; it stays readable. */
+  async bytes(): Promise<Uint8Array> {
+    const chunks: Uint8Array[] = []
+    const reader = new BodyReader(this.#appIter)
+    try {
+      for (let step = await reader.next(); !step.done; step = await reader.next()) {
+        chunks.push(toBytes(step.value))
+      }
+    } finally {
+      await reader.end()
+    }
+    const bytes = joinBytes(chunks)
+    this.#appIter = [bytes]
+    const length = this.contentLength
+    if (length === null) this.contentLength = bytes.length
+    else if (bytes.length > 0 && length !== bytes.length) {
+      throw new Error(`Content-Length is ${length}, but the body has ${bytes.length} bytes`)
+    }
+    return bytes
+  }
+  async text(): Promise<string> { return toText(await this.bytes()) }
+  async json(): Promise<unknown> { return JSON.parse(await this.text()) as unknown }
+
+  /** Appends text or bytes to the body: what wsgify does with a handler's result. */
+  write(chunk: Chunk): void {
+    if (!Array.isArray(this.#appIter)) throw new TypeError('write() needs a body that is a list')
+    if (typeof chunk === 'string' && !this.#takesText()) this.body = chunk // throws
+    const bytes = toBytes(chunk)
+    const length = this.contentLength
+    const isEmpty = (this.#appIter as Chunk[]).every((piece) => piece.length === 0)
+    this.#appIter = isEmpty ? [bytes] : [...this.#appIter as Chunk[], bytes]
+    if (length !== null) this.contentLength = length + bytes.length
+  }
+
+  __call__(environ: Environ, startResponse: StartResponse): Body {
+    startResponse(this.#status, wireHeaders(this.headerlist, environ))
+    if (environ.REQUEST_METHOD !== 'HEAD') return this.#appIter
+    return closing(this.#appIter) // headers as for GET, nothing after them
+  }
+}
+
+const HAS_CHARSET = /^(text\/|application\/xml$|.*\+xml$)/
+
+/** JSON as it is sent. A value that nests too deep came from outside: not our error. */
+function stringify(value: unknown): string {
+  try {
+    return JSON.stringify(value) ?? 'null'
+  } catch (error) {
+    if (error instanceof RangeError) throw new HTTPBadRequest('The data nests too deep for JSON.')
+    throw error
+  }
+}
+
+const listed = (value: string | number | readonly string[]): string =>
+  typeof value === 'object' ? value.join(', ') : String(value)
+
+/** An empty body that still ends the one it stands for. */
+function closing(body: Body): Body {
+  const reader = new BodyReader(body)
+  return Object.assign([], { close: () => reader.end() })
+}
+
+/** Location goes out absolute, and never points where the application did not mean. */
+function wireHeaders(headers: HeaderList, environ: Environ): HeaderList {
+  if (!headers.some(([name]) => name.toLowerCase() === 'location')) return headers
+  return headers.map(([name, value]) =>
+    [name, name.toLowerCase() === 'location' ? absoluteLocation(value, environ) : value])
+}
+
+/**
+ * '/new' -> 'http://localhost/new'. Tab, CR and LF are dropped, as a browser does. What then
+ * starts with '//' would name another host: its second slash is escaped (CVE-2024-42353).
+ */
+function absoluteLocation(location: string, environ: Environ): string {
+  const clean = location.replace(/[\t\r\n]/g, '')
+  if (/^[a-z][a-z0-9+.-]*:/i.test(clean)) return clean
+  const safe = clean.replace(/^([/\\])([/\\])/, (_, first: string, second: string) =>
+    first === '/' && second === '/' ? '/%2f' : '/%5c')
+  return joinUrl(new Request(environ).pathUrl, safe)
+}
+
+/** Resolves a reference against a URL (RFC 3986 section 5), keeping its own spelling. */
+function joinUrl(base: string, reference: string): string {
+  const [, origin = '', path = ''] = /^([a-z]+:\/\/[^/]*)(.*)$/i.exec(base) ?? []
+  if (reference === '') return base
+  if (reference.startsWith('?') || reference.startsWith('#')) return base + reference
+  const [, target = '', suffix = ''] = /^([^?#]*)(.*)$/s.exec(reference) ?? []
+  const whole = target.startsWith('/') ? target : path.replace(/[^/]*$/, '') + target
+  const kept: string[] = []
+  for (const segment of whole.split('/').slice(1)) {
+    if (segment === '..') kept.pop()
+    else if (segment !== '.') kept.push(segment)
+  }
+  if (/(^|\/)\.\.?$/.test(whole)) kept.push('')
+  return `${origin}/${kept.join('/')}${suffix}`
+}
+
+function makeCookie(name: string, value: string | null, options: CookieOptions): string {
+  if (!/^[\w!#$%&'*+.^`|~-]+$/.test(name)) {
+    throw new TypeError(`Cookie name ${JSON.stringify(name)} must be a token: letters, digits `
+      + 'and !#$%&\'*+-.^_`|~')
+  }
+  const { path = '/', domain, expires, secure, httpOnly, sameSite } = options
+  const maxAge = value === null ? 0 : options.maxAge
+    ?? (expires ? Math.round((expires.getTime() - Date.now()) / 1000) : null)
+  const parts = [`${name}=${quoteCookie(value ?? '')}`]
+  if (domain) parts.push(`Domain=${attribute('domain', domain)}`)
+  if (maxAge !== null && maxAge !== undefined) {
+    const end = value === null ? new Date(0) : new Date(Date.now() + maxAge * 1000)
+    parts.push(`Max-Age=${Math.trunc(maxAge)}`, `Expires=${end.toUTCString()}`)
+  }
+  if (path) parts.push(`Path=${attribute('path', path)}`)
+  if (secure) parts.push('secure')
+  if (httpOnly) parts.push('HttpOnly')
+  if (sameSite) parts.push(`SameSite=${sameSiteOf(sameSite, secure)}`)
+  return parts.join('; ')
+}
+
+function sameSiteOf(value: string, secure: boolean | undefined): string {
+  if (!/^(strict|lax|none)$/i.test(value)) {
+    throw new TypeError(`sameSite ${JSON.stringify(value)} must be strict, lax or none`)
+  }
+  if (/^none$/i.test(value) && !secure) throw new TypeError('sameSite "none" needs secure: true')
+  return value
+}
+
+function attribute(name: string, value: string): string {
+  if (/[\x00-\x1f\x7f;]|[^\x00-\xff]/.test(value)) {
+    throw new TypeError(`Cookie ${name} ${JSON.stringify(value)} must not hold ";" or control `
+      + 'characters')
+  }
+  return value
+}
+
+/** Bytes that may not stand in a cookie are written as octal, and the whole is quoted. */
+function quoteCookie(value: string): string {
+  if (/^[\w!#$%&'()*+./:<=>?@[\]^`{|}~-]*$/.test(value)) return value
+  let quoted = ''
+  for (const byte of encoder.encode(value)) {
+    const char = String.fromCharCode(byte)
+    quoted += /[\w !#$%&'()*+./:<=>?@[\]^`{|}~-]/.test(char) ? char
+      : `\\${byte.toString(8).padStart(3, '0')}`
+  }
+  return `"${quoted}"`
+}
+
+/** The headers of a response: a view over its headerlist, names in any case. */
+class ResponseHeaders {
+  readonly #list: HeaderList
+
+  constructor(list: HeaderList) { this.#list = list }
+
+  get(name: string): string | null {
+    const key = name.toLowerCase()
+    for (const [header, value] of this.#list) if (header.toLowerCase() === key) return value
+    return null
+  }
+  getAll(name: string): string[] {
+    const key = name.toLowerCase()
+    return this.#list.filter(([header]) => header.toLowerCase() === key).map(([, value]) => value)
+  }
+  has(name: string): boolean { return this.get(name) !== null }
+  append(name: string, value: string): void { this.#list.push([name, value]) }
+  delete(name: string): void {
+    const key = name.toLowerCase()
+    removeWhere(this.#list, ([header]) => header.toLowerCase() === key)
+  }
+  /** Replaces every header of the name, in the place of the first. */
+  set(name: string, value: string): void {
+    const key = name.toLowerCase()
+    const first = this.#list.findIndex(([header]) => header.toLowerCase() === key)
+    if (first < 0) this.#list.push([name, value])
+    else {
+      this.#list[first] = [name, value]
+      removeWhere(this.#list, ([header], at) => at > first && header.toLowerCase() === key)
+    }
+  }
+  /** `set`, or `delete` for null. */
+  put(name: string, value: string | null): void {
+    if (value === null) this.delete(name)
+    else this.set(name, value)
+  }
+  *keys(): Generator<string> { for (const [name] of this.#list) yield name }
+  entries(): IterableIterator<[string, string]> { return this.#list.values() }
+  [Symbol.iterator](): IterableIterator<[string, string]> { return this.#list.values() }
+}
+
+function removeWhere(list: HeaderList, drop: (pair: [string, string], at: number) => boolean): void {
+  list.splice(0, list.length, ...list.filter((pair, at) => !drop(pair, at)))
+}
+
+/** 404 -> 'Not Found'; an unknown code takes its class's words. */
+function reasonFor(code: number): string {
+  const known = STATUS[code]
+  if (known) return typeof known === 'string' ? known : known[0]
+  return ['', 'Continue', 'Success', 'Multiple Choices', 'Unknown Client Error',
+    'Unknown Server Error'][Math.floor(code / 100)] ?? 'Unknown'
+}
+
+/** RFC 9110 section 15: the reason; an explanation and a title for the errors of chapter 4. */
+const STATUS: Readonly<Record<number,
+  string | readonly [reason: string, explanation: string, title?: string]>> = {
+  100: 'Continue', 101: 'Switching Protocols', 102: 'Processing', 200: 'OK', 201: 'Created',
+  202: ['Accepted', 'The request is accepted for processing.'],
+  203: 'Non-Authoritative Information', 204: 'No Content', 205: 'Reset Content',
+  206: 'Partial Content', 207: 'Multi Status', 226: 'IM Used', 300: 'Multiple Choices',
+  301: 'Moved Permanently', 302: ['Found', 'The resource was found at'], 303: 'See Other',
+  304: 'Not Modified',
+  305: ['Use Proxy', 'The resource must be accessed through a proxy located at'],
+  307: 'Temporary Redirect', 308: 'Permanent Redirect', 400: 'Bad Request',
+  401: ['Unauthorized',
+    'This server could not verify that you are authorized to access the document you '
+    + 'requested. Either you supplied the wrong credentials (e.g., bad password), or '
+    + 'your browser does not understand how to supply the credentials required.'],
+  402: ['Payment Required', 'Access was denied for financial reasons.'],
+  403: ['Forbidden', 'Access was denied to this resource.'],
+  404: ['Not Found', 'The resource could not be found.'],
+  405: 'Method Not Allowed', 406: 'Not Acceptable',
+  407: ['Proxy Authentication Required', 'Authentication with a local proxy is needed.'],
+  408: ['Request Timeout',
+    'The server has waited too long for the request to be sent by the client.'],
+  409: ['Conflict', 'There was a conflict when trying to complete your request.'],
+  410: ['Gone', 'This resource is no longer available. No forwarding address is given.'],
+  411: ['Length Required', 'Content-Length header required.'],
+  412: ['Precondition Failed', 'Request precondition failed.'],
+  413: ['Request Entity Too Large', 'The body of your request was too large for this server.'],
+  414: ['Request URI Too Long', 'The request URI was too long for this server.',
+    'Request-URI Too Long'],
+  415: 'Unsupported Media Type',
+  416: ['Requested Range Not Satisfiable', 'The Range requested is not available.',
+    'Request Range Not Satisfiable'],
+  417: ['Expectation Failed', 'Expectation failed.'], 418: "I'm a teapot",
+  422: ['Unprocessable Entity', 'Unable to process the contained instructions'],
+  423: ['Locked', 'The resource is locked'],
+  424: ['Failed Dependency',
+    'The method could not be performed because the requested action dependended on '
+    + 'another action and that action failed'],
+  426: 'Upgrade Required',
+  428: ['Precondition Required', 'This request is required to be conditional'],
+  429: ['Too Many Requests', 'The client has sent too many requests in a given amount of time'],
+  431: ['Request Header Fields Too Large', 'The request header fields were too large'],
+  451: ['Unavailable for Legal Reasons', 'The resource is not available due to legal reasons.',
+    'Unavailable For Legal Reasons'],
+  500: 'Internal Server Error', 501: 'Not Implemented', 502: ['Bad Gateway', 'Bad gateway.'],
+  503: ['Service Unavailable',
+    'The server is currently unavailable. Please try again at a later time.'],
+  504: ['Gateway Timeout', 'The gateway has timed out.'],
+  505: ['HTTP Version Not Supported', 'The HTTP version is not supported.'],
+  507: ['Insufficient Storage', 'There was not enough space to save the resource'],
+  510: 'Not Extended',
+  511: ['Network Authentication Required', 'Network authentication is required'],
+}
+
+// 4. HTTP errors ─────────────────────────────────────────────────────────────────────────
+// Arrives: something that a request may not have. Leaves: an Error that is also an
+// application, so a handler can throw it from any depth and wsgify answers with it. The body
+// is chosen by the request's Accept header: text, HTML or JSON. For `/v1/servers/99` that is
+//     404 Not Found
+//     { "code": "404 Not Found", "title": "Not Found", "message": "..." }
+// One table makes all the classes; only redirections and four others have words of their own.
+
+/** How an HTTP error is made; `detail` is shown to the client, after the explanation. */
+export interface HTTPErrorOptions {
+  detail?: string | null | undefined
+  comment?: string | null | undefined
+  explanation?: string | undefined
+  headers?: HeaderList | Record<string, string> | undefined
+  location?: string | null | undefined
+  /** Redirects to the request's own URL with a slash added. */
+  addSlash?: boolean | undefined
+  /** A body of its own is sent as it is. */
+  body?: Chunk | undefined
+  text?: string | undefined
+  contentType?: string | undefined
+  charset?: string | undefined
+}
+
+/** The type of the classes in the table: `new HTTPNotFound('no such server')`. */
+export interface HTTPErrorClass {
+  new (detail?: string | HTTPErrorOptions, options?: HTTPErrorOptions): HTTPException
+  readonly prototype: HTTPException
+}
+
+/**
+ * An answer that can be thrown (webob.exc.WSGIHTTPException). The class for a number is in
+ * `statusMap`; a number that has none makes a plain HTTPException.
+ *
+ * @example
+ * const show = wsgify(() => { throw new HTTPNotFound('no such server') })
+ * const res = await Request.blank('/servers/99').getResponse(show)
+ * res.status //=> '404 Not Found'
+ * new HTTPException(418).title //=> "I'm a teapot"
+ * statusMap.get(404) === HTTPNotFound //=> true
+ */
+export class HTTPException extends Error {
+  code = 500
+  title = 'Internal Server Error'
+  explanation = ''
+  emptyBody = false
+  detail: string | null
+  comment: string | null
+  location: string | null
+  addSlash: boolean
+  readonly headers: ResponseHeaders
+  readonly #own: { body?: Chunk; contentType?: string; charset?: string }
+  #status: string | undefined
+
+  constructor(detail?: string | number | HTTPErrorOptions | null, options: HTTPErrorOptions = {}) {
+    const given = typeof detail === 'object' && detail !== null ? { ...detail, ...options } : options
+    super()
+    if (typeof detail === 'number') {
+      this.code = detail
+      this.title = reasonFor(detail)
+    }
+    this.detail = typeof detail === 'string' ? detail : given.detail ?? null
+    this.comment = given.comment ?? null
+    if (given.explanation !== undefined) this.explanation = given.explanation
+    this.headers = new ResponseHeaders(Array.isArray(given.headers)
+      ? given.headers.map(([name, value]) => [name, value])
+      : Object.entries(given.headers ?? {}))
+    this.#own = ownBody(given)
+    this.location = checkedLocation(given)
+    this.addSlash = given.addSlash ?? false
+  }
+
+  override get message(): string { return this.detail ?? this.explanation }
+  override get name(): string { return this.constructor.name }
+  get statusCode(): number { return this.code }
+  get status(): string { return this.#status ?? `${this.code} ${this.title}` }
+  set status(value: string) { this.#status = value }
+
+  __call__(environ: Environ, startResponse: StartResponse): Body {
+    const isHead = environ.REQUEST_METHOD === 'HEAD'
+    const res = this._makeResponse(environ)
+    if (isHead) {
+      res.contentLength = this.emptyBody ? null : 0
+      res.appIter = []
+    }
+    return res.__call__(environ, startResponse)
+  }
+
+  /** The answer, with a body chosen by Accept. A subclass may choose another. */
+  _makeResponse(environ: Environ): Response {
+    const headers = [...this.headers].filter(([name]) => name.toLowerCase() !== 'content-length')
+    const location = this.#resolve(environ)
+    if (location !== null) headers.push(['Location', location])
+    if (this.emptyBody) return new Response({ status: this.status, headerlist: headers, appIter: [] })
+    const { body, ...type } = this.#own
+    if (body !== undefined) {
+      const res = new Response({ status: this.status, body, ...type })
+      for (const [name, value] of headers) res.headers.append(name, value)
+      return res
+    }
+    const [contentType, text] = errorPage(this, environ, location)
+    return new Response({
+      status: this.status, contentType, body: toBytes(text),
+      headers: headers.filter(([name]) => name.toLowerCase() !== 'content-type'),
+    })
+  }
+
+  #resolve(environ: Environ): string | null {
+    if (this.addSlash) {
+      const query = environ.QUERY_STRING ? `?${environ.QUERY_STRING}` : ''
+      return `${new Request(environ).pathUrl}/${query}`
+    }
+    return this.location === null ? null : absoluteLocation(this.location, environ)
+  }
+}
+
+function ownBody({ body, text, contentType, charset }: HTTPErrorOptions): {
+  body?: Chunk; contentType?: string; charset?: string
+} {
+  return {
+    ...(body ?? text) !== undefined && { body: body ?? text as string },
+    ...contentType !== undefined && { contentType },
+    ...charset !== undefined && { charset },
+  }
+}
+
+function checkedLocation({ location, addSlash }: HTTPErrorOptions): string | null {
+  if (typeof location === 'string' && /[\r\n]/.test(location)) {
+    throw new TypeError(`location ${JSON.stringify(location)} must not hold control characters`)
+  }
+  if (addSlash && typeof location === 'string') {
+    throw new TypeError('location and addSlash: give one of them')
+  }
+  return location ?? null
+}
+
+/** Content type and text of an error's page. */
+function errorPage(
+  error: HTTPException, environ: Environ, location: string | null,
+): [contentType: string, text: string] {
+  const header = environ['HTTP_ACCEPT']
+  const best = header ? new Accept(header).bestMatch(['text/html', 'application/json']) : null
+  if (best === 'text/html') {
+    const words = errorWords(error, environ, location, escapeHtml)
+    return [best, `<html>\n <head>\n  <title>${error.status}</title>\n </head>\n <body>\n`
+      + `  <h1>${error.status}</h1>\n  ${words}\n </body>\n</html>`]
+  }
+  const words = plainText(errorWords(error, environ, location, (text) => text))
+  if (best === null) return ['text/plain', `${error.status}\n\n${words}`]
+  const { status, title } = error
+  return [best, JSON.stringify({ code: status, title, message: words })]
+}
+
+function errorWords(
+  error: HTTPException, environ: Environ, location: string | null,
+  escape: (text: string) => string,
+): string {
+  const detail = escape(error.detail ?? '')
+  const comment = error.comment ? `<!-- ${escape(error.comment)} -->` : ''
+  const own = OWN_WORDS[error.code]
+  if (own) {
+    const [template, key] = own
+    return `${template.replace('%', () => escape(String(environ[key] ?? '')))}<br /><br />\n${detail}`
+  }
+  const explanation = escape(error.explanation)
+  if (location === null) return `${explanation}<br /><br />\n${detail}\n${comment}\n`
+  const url = escape(location)
+  return `${explanation} <a href="${url}">${url}</a>;\nyou should be redirected automatically.\n`
+    + `${detail}\n${comment}`
+}
+
+/** These four name what the client asked for. */
+const OWN_WORDS: Readonly<Record<number, readonly [template: string, key: string]>> = {
+  405: ['The method % is not allowed for this resource. ', 'REQUEST_METHOD'],
+  406: ['The resource could not be generated that was acceptable to your browser\n'
+    + '(content of type %. ', 'HTTP_ACCEPT'],
+  415: ['The request media type % is not supported by this server.\n', 'CONTENT_TYPE'],
+  501: ['The request method % is not implemented for this server. ', 'REQUEST_METHOD'],
+}
+
+const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (char) =>
+  ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[char] ?? '&#x27;')
+
+/** The words without their markup. */
+const plainText = (html: string): string => html.replace(/\n/g, ' ').replace(/\r/g, '')
+  .replace(/<br.*?>/gi, '\n').replace(/<!--|-->/g, '').replace(/<.*?>/gs, '')
+
+/** A class for a code. The title names it: 404 'Not Found' makes HTTPNotFound. */
+function httpError(code: number, family?: string): HTTPErrorClass {
+  const known = STATUS[code] ?? ''
+  const [reason, words, title = reason] = typeof known === 'string' ? [known] : known
+  const defaults = EXPLANATIONS[Math.floor(code / 100)] as string
+  const Base = (family === 'HTTPClientError' || family === 'HTTPServerError' ? HTTPError
+    : family ? HTTPException
+    : [HTTPOk, HTTPRedirection, HTTPClientError, HTTPServerError][Math.floor(code / 100) - 2]
+  ) as new (...args: unknown[]) => HTTPException
+  const Made = class extends Base {
+    constructor(detail?: string | HTTPErrorOptions, options?: HTTPErrorOptions) {
+      super(detail, options)
+      this.code = code
+      this.title = title
+      this.emptyBody = code === 204 || code === 205 || code === 304
+      const given = typeof detail === 'object' ? detail?.explanation : options?.explanation
+      this.explanation = given ?? words ?? (this.emptyBody ? '' : defaults)
+    }
+  }
+  const name = family ?? `HTTP${title.replace(/^HTTP /, '').replace(/[^A-Za-z]/g, '')}`
+  return Object.defineProperty(Made, 'name', { value: name }) as unknown as HTTPErrorClass
+}
+
+const EXPLANATIONS: readonly string[] = ['', '', '', 'The resource has been moved to',
+  'The server could not comply with the request since it is either malformed or otherwise '
+  + 'incorrect.',
+  'The server has either erred or is incapable of performing the requested operation.']
+
+export const HTTPOk: HTTPErrorClass = /* @__PURE__ */ httpError(200, 'HTTPOk')
+export const HTTPRedirection: HTTPErrorClass = /* @__PURE__ */ httpError(500, 'HTTPRedirection')
+export const HTTPError: HTTPErrorClass = /* @__PURE__ */ httpError(500, 'HTTPError')
+export const HTTPClientError: HTTPErrorClass = /* @__PURE__ */ httpError(400, 'HTTPClientError')
+export const HTTPServerError: HTTPErrorClass = /* @__PURE__ */ httpError(500, 'HTTPServerError')
+export const HTTPCreated: HTTPErrorClass = /* @__PURE__ */ httpError(201)
+export const HTTPAccepted: HTTPErrorClass = /* @__PURE__ */ httpError(202)
+export const HTTPNonAuthoritativeInformation: HTTPErrorClass = /* @__PURE__ */ httpError(203)
+export const HTTPNoContent: HTTPErrorClass = /* @__PURE__ */ httpError(204)
+export const HTTPResetContent: HTTPErrorClass = /* @__PURE__ */ httpError(205)
+export const HTTPPartialContent: HTTPErrorClass = /* @__PURE__ */ httpError(206)
+export const HTTPMultipleChoices: HTTPErrorClass = /* @__PURE__ */ httpError(300)
+export const HTTPMovedPermanently: HTTPErrorClass = /* @__PURE__ */ httpError(301)
+export const HTTPFound: HTTPErrorClass = /* @__PURE__ */ httpError(302)
+export const HTTPSeeOther: HTTPErrorClass = /* @__PURE__ */ httpError(303)
+export const HTTPNotModified: HTTPErrorClass = /* @__PURE__ */ httpError(304)
+export const HTTPUseProxy: HTTPErrorClass = /* @__PURE__ */ httpError(305)
+export const HTTPTemporaryRedirect: HTTPErrorClass = /* @__PURE__ */ httpError(307)
+export const HTTPPermanentRedirect: HTTPErrorClass = /* @__PURE__ */ httpError(308)
+export const HTTPBadRequest: HTTPErrorClass = /* @__PURE__ */ httpError(400)
+export const HTTPUnauthorized: HTTPErrorClass = /* @__PURE__ */ httpError(401)
+export const HTTPPaymentRequired: HTTPErrorClass = /* @__PURE__ */ httpError(402)
+export const HTTPForbidden: HTTPErrorClass = /* @__PURE__ */ httpError(403)
+export const HTTPNotFound: HTTPErrorClass = /* @__PURE__ */ httpError(404)
+export const HTTPMethodNotAllowed: HTTPErrorClass = /* @__PURE__ */ httpError(405)
+export const HTTPNotAcceptable: HTTPErrorClass = /* @__PURE__ */ httpError(406)
+export const HTTPProxyAuthenticationRequired: HTTPErrorClass = /* @__PURE__ */ httpError(407)
+export const HTTPRequestTimeout: HTTPErrorClass = /* @__PURE__ */ httpError(408)
+export const HTTPConflict: HTTPErrorClass = /* @__PURE__ */ httpError(409)
+export const HTTPGone: HTTPErrorClass = /* @__PURE__ */ httpError(410)
+export const HTTPLengthRequired: HTTPErrorClass = /* @__PURE__ */ httpError(411)
+export const HTTPPreconditionFailed: HTTPErrorClass = /* @__PURE__ */ httpError(412)
+export const HTTPRequestEntityTooLarge: HTTPErrorClass = /* @__PURE__ */ httpError(413)
+export const HTTPRequestURITooLong: HTTPErrorClass = /* @__PURE__ */ httpError(414)
+export const HTTPUnsupportedMediaType: HTTPErrorClass = /* @__PURE__ */ httpError(415)
+export const HTTPRequestRangeNotSatisfiable: HTTPErrorClass = /* @__PURE__ */ httpError(416)
+export const HTTPExpectationFailed: HTTPErrorClass = /* @__PURE__ */ httpError(417)
+export const HTTPUnprocessableEntity: HTTPErrorClass = /* @__PURE__ */ httpError(422)
+export const HTTPLocked: HTTPErrorClass = /* @__PURE__ */ httpError(423)
+export const HTTPFailedDependency: HTTPErrorClass = /* @__PURE__ */ httpError(424)
+export const HTTPPreconditionRequired: HTTPErrorClass = /* @__PURE__ */ httpError(428)
+export const HTTPTooManyRequests: HTTPErrorClass = /* @__PURE__ */ httpError(429)
+export const HTTPRequestHeaderFieldsTooLarge: HTTPErrorClass = /* @__PURE__ */ httpError(431)
+export const HTTPUnavailableForLegalReasons: HTTPErrorClass = /* @__PURE__ */ httpError(451)
+export const HTTPInternalServerError: HTTPErrorClass = /* @__PURE__ */ httpError(500)
+export const HTTPNotImplemented: HTTPErrorClass = /* @__PURE__ */ httpError(501)
+export const HTTPBadGateway: HTTPErrorClass = /* @__PURE__ */ httpError(502)
+export const HTTPServiceUnavailable: HTTPErrorClass = /* @__PURE__ */ httpError(503)
+export const HTTPGatewayTimeout: HTTPErrorClass = /* @__PURE__ */ httpError(504)
+export const HTTPVersionNotSupported: HTTPErrorClass = /* @__PURE__ */ httpError(505)
+export const HTTPInsufficientStorage: HTTPErrorClass = /* @__PURE__ */ httpError(507)
+export const HTTPNetworkAuthenticationRequired: HTTPErrorClass = /* @__PURE__ */ httpError(511)
+
+/** From a status code to its class, as webob.exc.status_map. */
+export const statusMap: ReadonlyMap<number, HTTPErrorClass> = /* @__PURE__ */ new Map([
+  [200, HTTPOk], [201, HTTPCreated], [202, HTTPAccepted],
+  [203, HTTPNonAuthoritativeInformation], [204, HTTPNoContent], [205, HTTPResetContent],
+  [206, HTTPPartialContent], [300, HTTPMultipleChoices], [301, HTTPMovedPermanently],
+  [302, HTTPFound], [303, HTTPSeeOther], [304, HTTPNotModified], [305, HTTPUseProxy],
+  [307, HTTPTemporaryRedirect], [308, HTTPPermanentRedirect], [400, HTTPBadRequest],
+  [401, HTTPUnauthorized], [402, HTTPPaymentRequired], [403, HTTPForbidden],
+  [404, HTTPNotFound], [405, HTTPMethodNotAllowed], [406, HTTPNotAcceptable],
+  [407, HTTPProxyAuthenticationRequired], [408, HTTPRequestTimeout], [409, HTTPConflict],
+  [410, HTTPGone], [411, HTTPLengthRequired], [412, HTTPPreconditionFailed],
+  [413, HTTPRequestEntityTooLarge], [414, HTTPRequestURITooLong],
+  [415, HTTPUnsupportedMediaType], [416, HTTPRequestRangeNotSatisfiable],
+  [417, HTTPExpectationFailed], [422, HTTPUnprocessableEntity], [423, HTTPLocked],
+  [424, HTTPFailedDependency], [428, HTTPPreconditionRequired], [429, HTTPTooManyRequests],
+  [431, HTTPRequestHeaderFieldsTooLarge], [451, HTTPUnavailableForLegalReasons],
+  [500, HTTPInternalServerError], [501, HTTPNotImplemented], [502, HTTPBadGateway],
+  [503, HTTPServiceUnavailable], [504, HTTPGatewayTimeout], [505, HTTPVersionNotSupported],
+  [507, HTTPInsufficientStorage], [511, HTTPNetworkAuthenticationRequired],
+])
+
+// 5. wsgify ──────────────────────────────────────────────────────────────────────────────
+// Arrives: a handler, `(req) => result`. Leaves: an application. Called with environ and
+// startResponse, it makes the Request, runs the handler, and turns the result into an answer:
+// for our request, `{ id: '42' }` becomes JSON. Called with a Request it is still the handler,
+// and returns what the handler returns: that is how handlers are tested.
+//
+//   a handler may return            and the answer is
+//   undefined, null                 req.response
+//   a string, bytes                 req.response with them appended to its body
+//   an application                  what it answers: a Response, an HTTP error, a Router ...
+//   an array, a plain object        JSON, as is anything that has toJSON()
+//   a web-standard Response         that
+//   an iterator, a stream           a streamed body
+//   a promise of any of these       the same
+//
+// A thrown HTTP error is the answer; cookies set on req.response go out with any answer.
+
+/** A handler that has become an application, and can still be called as a handler. */
+export interface Wsgified<A extends unknown[], R> {
+  (environ: Environ, startResponse: StartResponse): Body | Promise<Body>
+  (req: Request, ...args: A | []): R
+  /** Runs the application on a request made from these, and gives its answer. */
+  request(url: string, options?: BlankOptions): Promise<Response>
+  get(url: string, options?: BlankOptions): Promise<Response>
+  post(url: string, POST?: BlankOptions['POST'], options?: BlankOptions): Promise<Response>
+  /** The same with another handler, or with other options. */
+  clone(handler?: Handler, options?: WsgifyOptions<unknown[]>): Wsgified<unknown[], unknown>
+  readonly undecorated: Handler
+}
+
+/** What wsgify takes beside the handler. */
+export interface WsgifyOptions<A extends unknown[]> {
+  /** Passed to the handler after the request, when the application is called. */
+  args?: [...A]
+  RequestClass?: new (environ: Environ) => Request
+}
+
+type Handler = (req: Request, ...args: never[]) => unknown
+type MiddlewareHandler<C> = (req: Request, app: Application, config: C) => unknown
+
+/** From a function (req, app, config) to a filter; without an app, to one yet to be applied. */
+interface WsgifyMiddleware {
+  <C = Record<string, never>>(handler: MiddlewareHandler<C>, options?: WsgifyOptions<never>): {
+    (app: Application, config?: C): Wsgified<unknown[], unknown>
+    (app: null | undefined, config?: C): (app: Application) => Wsgified<unknown[], unknown>
+  }
+}
+
+interface Wsgify {
+  <This, F extends (this: This, req: Request, ...args: never[]) => unknown>(
+    method: F, context: ClassMethodDecoratorContext<This>): F
+  <F extends (req: Request, ...args: never[]) => unknown>(
+    target: object, key: string | symbol, descriptor: TypedPropertyDescriptor<F>): void
+  <R>(handler: (req: Request) => R, options?: undefined): Wsgified<[], R>
+  <A extends unknown[], R>(
+    handler: (req: Request, ...args: A) => R, options: WsgifyOptions<A>): Wsgified<A, R>
+  middleware: WsgifyMiddleware
+}
+
+/**
+ * Makes an application of a handler (webob.dec.wsgify).
+ *
+ * @example
+ * const hello = wsgify((req) => `hello ${req.GET.get('name') ?? 'you'}`)
+ * hello(Request.blank('/?name=Ada')) //=> 'hello Ada'
+ * await (await hello.get('/?name=Ada')).text() //=> 'hello Ada'
+ *
+ * // A filter. (On a method, `@wsgify` does the same where decorators are compiled.)
+ * const shout = wsgify.middleware(async (req, app) => {
+ *   const res = await req.getResponse(app)
+ *   res.body = (await res.text()).toUpperCase()
+ *   return res
+ * })
+ * await (await shout(hello).get('/?name=Ada')).text() //=> 'HELLO ADA'
+ */
+export const wsgify: Wsgify = /* @__PURE__ */ Object.assign(decorate as unknown as Wsgify, {
+  middleware: ((handler, options) => {
+    const bind = (app: Application | null | undefined, config: unknown = {}): unknown =>
+      app ? wsgified(handler, { ...options, args: [app, config] })
+        : (inner: Application) => bind(inner, config)
+    return bind
+  }) as WsgifyMiddleware,
+})
+
+function decorate(
+  handler: Handler | object, second?: WsgifyOptions<unknown[]> | string | symbol,
+  descriptor?: { value?: unknown },
+): unknown {
+  if (descriptor) { // TypeScript's older decorators: (target, key, descriptor)
+    descriptor.value = wsgified(descriptor.value as Handler, {})
+    return undefined
+  }
+  if (typeof handler !== 'function') {
+    throw new TypeError(`wsgify(${show(handler)}): give it a function (req) => result`)
+  }
+  const isContext = typeof second === 'object' && 'kind' in second
+  return wsgified(handler as Handler, isContext ? {} : second as WsgifyOptions<unknown[]> ?? {})
+}
+
+function wsgified(handler: Handler, options: WsgifyOptions<unknown[]>): Wsgified<unknown[], unknown> {
+  const { args = [], RequestClass = Request } = options
+  const run = handler as (this: unknown, req: Request, ...args: unknown[]) => unknown
+
+  function app(this: unknown, first: Environ | Request, ...rest: unknown[]): unknown {
+    if (isRequest(first)) return run.call(this, first, ...rest.length > 0 ? rest : args)
+    const startResponse = rest[0] as StartResponse
+    const req = new RequestClass(first)
+    try {
+      const result = run.call(this, req, ...args)
+      if (!isPromise(result)) return answer(req, result, startResponse)
+      return result.then((late) => answer(req, late, startResponse),
+        (error: unknown) => answerError(req, error, startResponse))
+    } catch (error) {
+      return answerError(req, error, startResponse)
+    }
+  }
+
+  const blank = (url: string, more?: BlankOptions): Request =>
+    Request.blank.call(RequestClass as typeof Request, url, more)
+  const get = (url: string, more?: BlankOptions): Promise<Response> =>
+    blank(url, more).getResponse(app as ApplicationFunction)
+  return Object.assign(app as unknown as Wsgified<unknown[], unknown>, {
+    undecorated: handler,
+    request: get,
+    get,
+    post: (url: string, POST?: BlankOptions['POST'], more?: BlankOptions) =>
+      get(url, { method: 'POST', ...POST !== undefined && { POST }, ...more }),
+    clone: (other: Handler = handler, more: WsgifyOptions<unknown[]> = {}) =>
+      wsgified(other, { ...options, ...more }),
+  })
+}
+
+/** By shape: a Request of another copy of this file is one too. */
+const isRequest = (value: unknown): value is Request =>
+  typeof (value as { getResponse?: unknown }).getResponse === 'function'
+
+/** Only an HTTP error is an answer; any other error is the caller's to see. */
+function answerError(req: Request, error: unknown, startResponse: StartResponse): unknown {
+  if (error instanceof Error && '__call__' in error) return answer(req, error, startResponse)
+  throw error
+}
+
+function answer(req: Request, result: unknown, startResponse: StartResponse): unknown {
+  const app = toApplication(req, result)
+  if (!req.hasResponse || app === req.response) {
+    return callApplication(app, req.environ, startResponse)
+  }
+  const cookies = req.response.headerlist.filter(([name]) => /^set-cookie$/i.test(name))
+  if (cookies.length === 0) return callApplication(app, req.environ, startResponse)
+  return callApplication(app, req.environ, (status, headers, excInfo) =>
+    startResponse(status, [...headers, ...cookies], excInfo))
+}
+
+/** The table at the head of this chapter. */
+function toApplication(req: Request, result: unknown): Application {
+  if (result === undefined || result === null) return req.response
+  if (typeof result === 'string' || result instanceof Uint8Array) {
+    if (!req.hasResponse) return (req.response = new (responseClass(req))(result))
+    req.response.write(result)
+    return req.response
+  }
+  if (isApplication(result) && !isErrorClass(result)) return result
+  if (typeof result === 'object') {
+    if (isWebResponse(result)) return fromWebResponse(result)
+    if (isJson(result)) {
+      if (!req.hasResponse) return new (responseClass(req))({ json: result })
+      req.response.contentType = 'application/json'
+      req.response.body = toBytes(stringify(result))
+      return req.response
+    }
+    if (isIterable(result) && !isMapping(result)) {
+      req.response.appIter = result
+      return req.response
+    }
+  }
+  throw new TypeError(`A handler returned ${show(result)}. It may return a string or bytes, an `
+    + 'array or plain object (JSON), a Response or another application, an HTTP error as an '
+    + 'instance, an iterator of chunks, or nothing (then req.response is sent)')
+}
+
+const responseClass = (req: Request): typeof Response =>
+  (req.constructor as typeof Request).ResponseClass
+
+const isErrorClass = (value: Application): boolean =>
+  typeof value === 'function' && value.prototype instanceof Error
+
+function isJson(value: object): boolean {
+  if (Array.isArray(value) || 'toJSON' in value) return true
+  const prototype = Object.getPrototypeOf(value) as object | null
+  return prototype === null
+    || (Object.getPrototypeOf(prototype) === null && !(Symbol.iterator in value)
+      && !(Symbol.asyncIterator in value))
+}
+
+/** A Map, and every other mapping, iterates over pairs: these are no chunks. */
+const isMapping = (value: object): boolean => 'entries' in value && Symbol.iterator in value
+  && value.entries === value[Symbol.iterator]
+
+const isWebResponse = (value: object): value is WebResponse =>
+  'arrayBuffer' in value && 'headers' in value && 'status' in value
+
+type WebResponse = { status: number; statusText: string; headers: WebHeaders; body: unknown }
+
+/** A web-standard Response as ours: status, every header, and the body still a stream. */
+function fromWebResponse(web: WebResponse): Response {
+  const headers: HeaderList = []
+  web.headers.forEach((value, name) => {
+    if (name !== 'set-cookie') headers.push([name, value])
+  })
+  for (const cookie of web.headers.getSetCookie?.() ?? []) headers.push(['set-cookie', cookie])
+  const status = web.statusText ? `${web.status} ${web.statusText}` : web.status
+  return new Response({ status, headerlist: headers, appIter: (web.body ?? []) as Body })
+}
+
+// 6. Mapper ──────────────────────────────────────────────────────────────────────────────
+// Arrives: a path, '/servers/42', and a method. Leaves: the variables of the first registered
+// route that fits, { controller, action: 'show', id: '42' }; and back: from the variables, or
+// from a route's name, the path. A template is literal text and variables:
+//
+//   {id}            one or more characters without '/'
+//   {id:[0-9]+}     what the regular expression says (a requirement)
+//   {path:.*}       the rest of the path, slashes and all
+//   {.format}       '.json', or nothing: then the variable is null
+//   :id  :(id)  *path     the older spellings of Routes
+//
+// First registered wins, whatever the shape of the templates: that is the whole rule (Routes
+// documents it; Routes 2.5.1 itself prefers longer literal prefixes, we do not).
+
+type Names<P extends string> = P extends `${string}{${infer Inside}}${infer Tail}`
+  ? (Inside extends `${infer N}:${string}` ? N : Inside) | Names<Tail> : never
+type Required<P extends string> = Exclude<Names<P>, `.${string}` | `${number}${string}`>
+type Optional<P extends string> = Names<P> extends infer N ? N extends `.${infer O}` ? O : never : never
+/** '/servers/{id:[0-9]+}/{path:.*}{.format}' -> { id: string; path: string; format?: string } */
+export type PathParams<P extends string> = string extends P ? Record<string, string> : {
+  [N in keyof ({ [R in Required<P>]: 1 } & { [O in Optional<P>]?: 1 })]: string
+}
+
+type Part = string | Variable
+interface Variable { kind: ':' | '.' | '*'; name: string; pattern: string | null }
+
+/** What decides beside the path. A function may change the variables. */
+export interface Conditions {
+  method?: string | readonly string[] | undefined
+  /** true: there must be one; false or null: there must be none; a list: one of these. */
+  subDomain?: boolean | null | readonly string[] | undefined
+  function?: ((environ: Partial<Environ>, match: Record<string, unknown>) => unknown) | undefined
+}
+
+/** What `connect` takes: these, and every other key is a default, part of the match. */
+export interface RouteOptions {
+  controller?: unknown
+  action?: string
+  conditions?: Conditions | null | undefined
+  requirements?: Readonly<Record<string, string>> | undefined
+  /** Changes the variables before a URL is made of them by the route's name. */
+  filter?: ((vars: Record<string, unknown>) => Record<string, unknown>) | undefined
+  /** Never matches; its path, perhaps on another host, is only generated. */
+  static?: boolean | undefined
+  /** SCRIPT_NAME is not put before it. */
+  absolute?: boolean | undefined
+  redirectCode?: string | undefined
+  [key: string]: unknown
+}
+
+/** What `resource` takes beside the names. */
+export interface ResourceOptions {
+  controller?: unknown
+  /** Further actions and their methods: { detail: 'GET' } is GET /servers/detail. */
+  collection?: Readonly<Record<string, string>> | undefined
+  member?: Readonly<Record<string, string>> | undefined
+  new?: Readonly<Record<string, string>> | undefined
+  parentResource?: { memberName: string; collectionName: string } | null | undefined
+  pathPrefix?: string | null | undefined
+  namePrefix?: string | null | undefined
+  requirements?: Readonly<Record<string, string>> | undefined
+  filter?: RouteOptions['filter']
+}
+
+/** What a mapper takes. */
+export interface MapperOptions {
+  /** Every path must start with it; it is cut off, and put before what is generated. */
+  prefix?: string | null | undefined
+  subDomains?: boolean | undefined
+  subDomainsIgnore?: readonly string[] | undefined
+  /** A regular expression for what comes after the sub-domain. */
+  domainMatch?: string | undefined
+  /** Generated paths end in a slash. */
+  appendSlash?: boolean | undefined
+}
+
+type Vars = Record<string, unknown>
+
+const ROUTE_OPTIONS = ['conditions', 'requirements', 'filter', 'static', 'absolute', 'redirectCode',
+  'memberName', 'collectionName', 'parentResource']
+
+/** One line of a mapper's table: a template, its defaults and its conditions. */
+export class Route {
+  name: string | null
+  readonly routepath: string
+  readonly options: RouteOptions
+  readonly defaults: Vars = new Dict()
+  readonly conditions: Conditions | null
+  readonly requirements: Readonly<Record<string, string>>
+  readonly filter: RouteOptions['filter']
+  readonly static: boolean
+  readonly absolute: boolean
+  readonly parts: readonly Part[]
+  /** Set on a route made by `redirect`: the hidden route that makes the new location. */
+  redirect: Route | null = null
+  /** Its place in the table. */
+  rank = 0
+
+  constructor(name: string | null, routepath: string, options: RouteOptions = {}) {
+    this.name = name
+    this.routepath = routepath
+    this.options = options
+    this.conditions = options.conditions ?? null
+    this.filter = options.filter
+    this.static = options.static ?? false
+    this.absolute = options.absolute ?? false
+    this.requirements = options.requirements ?? {}
+    this.parts = parseTemplate(routepath, this.static, this.requirements)
+    for (const [key, value] of Object.entries(options)) {
+      if (ROUTE_OPTIONS.includes(key) || value === undefined) continue
+      const isPlain = typeof value === 'number' || typeof value === 'boolean'
+      this.defaults[key] = isPlain ? String(value) : value
+    }
+  }
+
+  get variables(): Variable[] { return this.parts.filter((part) => typeof part !== 'string') }
+  get isExternal(): boolean { return this.static && this.routepath.includes('://') }
+
+  /** The route's methods; null for every method. */
+  get methods(): readonly string[] | null {
+    const method = this.conditions?.method
+    return method === undefined ? null : typeof method === 'string' ? [method] : method
+  }
+
+  /** Whether more than path and method decides. */
+  get isGuarded(): boolean {
+    const { conditions } = this
+    return conditions !== null && ('subDomain' in conditions || conditions.function !== undefined)
+  }
+}
+
+/** '/servers/{id}' -> ['/servers/', { kind: ':', name: 'id', pattern: null }] */
+function parseTemplate(
+  template: string, isStatic: boolean, requirements: Readonly<Record<string, string>>,
+): Part[] {
+  const parts: Part[] = []
+  const seen = new Set<string>()
+  let text = ''
+  const variable = (kind: Variable['kind'], name: string, inline: string | null, at: number): void => {
+    if (!/^[A-Za-z_]\w*$/.test(name)) {
+      throw refused(template, at, `the variable ${JSON.stringify(name)} needs a name of letters, `
+        + 'digits and "_"; escape a literal character with a backslash')
+    }
+    if (seen.has(name)) throw refused(template, at, `{${name}} stands twice; rename one of them`)
+    seen.add(name)
+    if (text) parts.push(text)
+    text = ''
+    const own = Object.hasOwn(requirements, name) ? requirements[name] as string : null
+    parts.push({ kind, name, pattern: checkedPattern(template, at, inline ?? own) })
+  }
+  for (let at = 0; at < template.length;) {
+    const char = template[at] as string
+    const start = at
+    if (char === '\\') {
+      const next = template[at + 1] ?? ''
+      text += next && '\\:*{}'.includes(next) ? next : char + next
+      at += 2
+    } else if (char === '{') {
+      at = closingBrace(template, at)
+      const [, dot = '', name = '', inline = null] =
+        /^(\.?)([^:]*)(?::(.*))?$/s.exec(unescaped(template.slice(start + 1, at - 1))) ?? []
+      variable(dot ? '.' : ':', name, inline, start)
+    } else if (!isStatic && (char === ':' || char === '*')) {
+      const [whole = '', bracketed, bare = ''] =
+        /^.(?:\(([^)]*)\)|([^/,;.#-]*))/s.exec(template.slice(at)) ?? []
+      at += whole.length
+      variable(char, bracketed ?? bare, null, start)
+    } else {
+      text += char
+      at++
+    }
+  }
+  if (text) parts.push(text)
+  return parts
+}
+
+const unescaped = (text: string): string => text.replace(/\\([\\:*{}])/g, '$1')
+
+const refused = (template: string, at: number, rule: string): TypeError =>
+  new TypeError(`Route template ${JSON.stringify(template)}, column ${at + 1}: ${rule}`)
+
+/** Where the brace is closed: braces balance, except escaped ones and those in [...]. */
+function closingBrace(template: string, open: number): number {
+  let depth = 0
+  let inClass = false
+  for (let at = open; at < template.length; at++) {
+    const char = template[at]
+    if (char === '\\') at++
+    else if (inClass) inClass = char !== ']'
+    else if (char === '[') inClass = true
+    else if (char === '{') depth++
+    else if (char === '}' && --depth === 0) return at + 1
+  }
+  throw refused(template, open, '"{" is not closed; add "}", or write "\\{" for a literal brace')
+}
+
+function checkedPattern(template: string, at: number, pattern: string | null): string | null {
+  if (pattern === null || charClass(pattern)) return pattern
+  try {
+    new RegExp(`^(?:${pattern})$`)
+  } catch (error) {
+    throw refused(template, at, `the requirement ${JSON.stringify(pattern)} is no regular `
+      + `expression: ${(error as Error).message}`)
+  }
+  return pattern
+}
+
+// How the first of many routes is found without trying them in turn. The templates of a
+// method form a tree. Text that they share is walked once; a variable that fills the path up
+// to the next '/' is an edge of its own; what is harder ({a}-{b}, {id}.{format}, {rest:.*}/x)
+// hangs as a regular expression where its text ends. Every branch knows the lowest rank (the
+// earliest route) in it:
+//
+//   0 /servers/detail                '/servers' 0 ─┬─ '/' 0 ─┬─ 'detail' 0 ── route 0
+//   1 /servers/{id}.{format}                      │          ├─ {id} 2 ─┬─ route 2
+//   2 /servers/{id}                               │          │          └─ '/action' 4 ── route 4
+//   3 /servers                                    │          └─ /([^/]+)\.([^/]+)$/ 1 ── route 1
+//   4 /servers/{id}/action                        └─ route 3
+//
+// '/servers/42' walks '/servers', '/', finds no 'd', takes {id} = '42' to route 2, and then
+// looks at the expression only because 1 < 2 (it fails: no dot). A branch is entered only
+// while its rank is below the best route found so far, so order decides and not shape, and
+// most of the tree is never seen.
+
+class RouteNode {
+  text: string
+  first: number
+  readonly codes: number[] = []
+  readonly children: RouteNode[] = []
+  readonly segments: Segment[] = []
+  readonly tails: Tail[] = []
+  readonly ends: Shape[] = []
+
+  constructor(text: string, first: number) {
+    this.text = text
+    this.first = first
+  }
+
+  /** The node behind `text`; where an edge shares only its beginning, the edge is split. */
+  literal(text: string, rank: number): RouteNode {
+    if (text === '') return this
+    const at = this.codes.indexOf(text.charCodeAt(0))
+    const child = this.children[at]
+    if (!child) {
+      const made = new RouteNode(text, rank)
+      this.codes.push(text.charCodeAt(0))
+      this.children.push(made)
+      return made
+    }
+    let same = 1
+    while (same < child.text.length && child.text[same] === text[same]) same++
+    if (same === child.text.length) return child.literal(text.slice(same), rank)
+    const split = new RouteNode(text.slice(0, same), child.first)
+    child.text = child.text.slice(same)
+    split.codes.push(child.text.charCodeAt(0))
+    split.children.push(child)
+    this.children[at] = split
+    return split.literal(text.slice(same), rank)
+  }
+
+  /** The node behind a variable that ends at the next '/' or at the end of the path. */
+  segment(pattern: string | null, rank: number): RouteNode {
+    let edge = this.segments.find((known) => known.pattern === pattern)
+    if (!edge) this.segments.push(edge = new Segment(pattern, new RouteNode('', rank)))
+    return edge.node
+  }
+}
+
+/** An edge for one variable. */
+class Segment {
+  readonly pattern: string | null
+  readonly node: RouteNode
+  readonly #class: CharClass | null
+  readonly #isMember: boolean
+
+  constructor(pattern: string | null, node: RouteNode) {
+    this.pattern = pattern
+    this.node = node
+    this.#isMember = pattern === MEMBER_ID
+    this.#class = pattern === null || this.#isMember ? null : charClass(pattern)
+  }
+
+  /** Where the variable ends that starts at `at`; `at` itself if it does not fit. */
+  end(path: string, at: number): number {
+    const slash = path.indexOf('/', at)
+    const end = slash < 0 ? path.length : slash
+    if (this.#isMember && path.charCodeAt(end - 1) === BACKSLASH) return at
+    const allowed = this.#class
+    if (!allowed) return end
+    if (allowed.count > 0 && end - at !== allowed.count) return at
+    for (let i = at; i < end; i++) {
+      const code = path.charCodeAt(i)
+      if (code < 128 ? allowed.mask[code] === 0 : !allowed.others) return at
+    }
+    return end
+  }
+}
+
+const BACKSLASH = 0x5c
+/** What `resource` requires of a member's id. */
+const MEMBER_ID = '[^/]+(?<!\\\\)'
+
+interface CharClass { mask: Uint8Array; others: boolean; count: number }
+
+/** '[0-9a-f]+' or '\d{4}' as a table of the ASCII characters, so that no RegExp is run. */
+function charClass(pattern: string): CharClass | null {
+  const [, set, negated, count] = SIMPLE_CLASS.exec(pattern) ?? []
+  if (!set) return null
+  const one = new RegExp(set)
+  const mask = Uint8Array.from({ length: 128 }, (_, code) => one.test(String.fromCharCode(code)) ? 1 : 0)
+  if (mask[0x2f] === 1) return null // it may cross a '/'
+  return { mask, others: negated === '^', count: Number(count ?? 0) }
+}
+
+const SIMPLE_CLASS = /^(\\[dw]|\[(\^?)(?:[^\]\\\u0080-\uffff]|\\[dw./\\[\]-])+\])(?:\+|\{([1-9]\d*)\})$/
+
+/** A template without its optional ending: '/x{.format}' has two, '/x.{format}' and '/x'. */
+interface Shape { rank: number; route: Route; parts: readonly Part[]; names: string[]; absent: string[] }
+
+function shapesOf(route: Route): Shape[] {
+  const names = route.variables.map(({ name }) => name)
+  const last = route.parts.at(-1)
+  const whole = { rank: 2 * route.rank, route, parts: route.parts, names, absent: [] }
+  if (typeof last !== 'object' || last.kind !== '.') return [whole]
+  const before = route.parts.slice(0, -1)
+  const text = before.at(-1)
+  const dotted = typeof text === 'string' ? [...before.slice(0, -1), `${text}.`] : [...before, '.']
+  const ending: Variable = { kind: ':', name: last.name, pattern: last.pattern ?? '[^/.]+' }
+  return [
+    { ...whole, parts: [...dotted, ending] },
+    { ...whole, rank: whole.rank + 1, parts: before, names: names.slice(0, -1), absent: [last.name] },
+  ]
+}
+
+/** The end of a template as one expression, and what tells quickly that it cannot fit. */
+class Tail {
+  readonly form: Shape
+  readonly #needle: string
+  readonly #inSegment: boolean
+  readonly #isRest: boolean
+  readonly #regexp: RegExp
+  readonly #groups: number[] = []
+
+  constructor(form: Shape, parts: readonly Part[]) {
+    this.form = form
+    const texts = parts.filter((part) => typeof part === 'string')
+    this.#needle = texts.reduce((a, b) => b.length > a.length ? b : a, '')
+    this.#inSegment = !texts.some((text) => text.includes('/')) && parts.every((part) =>
+      typeof part === 'string' || isInSegment(part))
+    const only = parts[0] as Variable
+    this.#isRest = parts.length === 1 && (only.pattern === '.*' || only.pattern === '.+')
+    this.#regexp = new RegExp(expression(parts, this.#groups) + '$', 'y')
+  }
+
+  /** The captured values, or null. */
+  exec(path: string, at: number): (string | undefined)[] | null {
+    if (this.#isRest && path.indexOf('\n', at) < 0 && path.length > at) return [path.slice(at)]
+    if (this.#needle && path.indexOf(this.#needle, at) < 0) return null
+    if (this.#inSegment && path.indexOf('/', at) >= 0) return null
+    this.#regexp.lastIndex = at
+    const found = this.#regexp.exec(path)
+    return found && this.#groups.map((group) => found[group])
+  }
+}
+
+const isInSegment = ({ kind, pattern }: Variable): boolean =>
+  kind !== '*' && (pattern === null || pattern === MEMBER_ID || charClass(pattern) !== null)
+
+/** A regular expression for parts of a template; notes which group is which variable. */
+function expression(parts: readonly Part[], groups: number[]): string {
+  let source = ''
+  let group = 1
+  parts.forEach((part, at) => {
+    if (typeof part === 'string') {
+      source += escapeRegExp(part)
+      return
+    }
+    const pattern = part.pattern ?? defaultPattern(parts, at)
+    source += part.kind === '.' ? `(?:\\.(${pattern}))??` : `(${pattern})`
+    groups.push(group)
+    group += new RegExp(`${pattern}|`).exec('')?.length ?? 1 // groups of the requirement
+  })
+  return source
+}
+
+/**
+ * A variable without a requirement takes as little as it can (Routes: [^/]+?). Where only
+ * such variables follow in the segment, that is: up to the next literal. Saying so keeps the
+ * time linear; [^/]+? three times in a segment is cubic.
+ */
+function defaultPattern(parts: readonly Part[], at: number): string {
+  const { kind } = parts[at] as Variable
+  if (kind === '*') return '.+?'
+  if (kind === '.') return '[^/.]+?'
+  const next = parts[at + 1]
+  if (next === undefined || (typeof next === 'string' && next.startsWith('/'))) return '[^/]+'
+  const ends = parts.findIndex((part, i) => i > at && typeof part === 'string' && part.includes('/'))
+  const segment = parts.slice(at + 1, ends < 0 ? undefined : ends)
+  const [last, ...others] = segment.filter((part) => typeof part !== 'string').reverse()
+  const isPlain = others.every(({ pattern, kind: other }) => pattern === null && other === ':')
+  if (isPlain && segment.length === 2 && next === '.' && last?.pattern === '[^/.]+') return '[^/]+'
+  if (!isPlain || (last && (last.kind !== ':' || ![null, '[^/.]+'].includes(last.pattern)))) {
+    return '[^/]+?'
+  }
+  if (typeof next !== 'string') return '[^/]'
+  return next.length === 1 ? `[^/][^/${escapeRegExp(next)}]*` : `[^/](?:(?!${escapeRegExp(next)})[^/])*`
+}
+
+const escapeRegExp = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&')
+
+/** The routes of one method as a tree. Its scratch state is used up before find() returns. */
+class RouteTable {
+  readonly #root = new RouteNode('', 0)
+  #path = ''
+  #floor = -1
+  #best: Shape | null = null
+  #bestRank = Infinity
+  #ends: (string | undefined)[] | null = null // what the best route's expression captured
+  readonly #spans: number[] = []              // start and end of each variable on the way
+  readonly #found: number[] = []              // the same, of the best route
+
+  constructor(routes: readonly Route[]) {
+    for (const route of routes) for (const form of shapesOf(route)) this.#insert(form)
+  }
+
+  #insert(form: Shape): void {
+    let node = this.#root
+    for (const [at, part] of form.parts.entries()) {
+      const next = form.parts[at + 1]
+      const endsSegment = next === undefined || (typeof next === 'string' && next[0] === '/')
+      if (typeof part === 'string') node = node.literal(part, form.rank)
+      else if (endsSegment && isInSegment(part) && part.kind === ':') {
+        node = node.segment(part.pattern, form.rank)
+      } else {
+        node.tails.push(new Tail(form, form.parts.slice(at)))
+        return
+      }
+    }
+    node.ends.push(form)
+  }
+
+  /** The first route above `floor` that fits the path. */
+  find(path: string, floor: number): Shape | null {
+    this.#path = path
+    this.#floor = floor
+    this.#best = null
+    this.#bestRank = Infinity
+    this.#walk(this.#root, 0, 0)
+    return this.#best
+  }
+
+  #walk(node: RouteNode, at: number, depth: number): void {
+    const path = this.#path
+    if (at === path.length) {
+      for (const form of node.ends) if (form.rank > this.#floor) this.#take(form, depth, null)
+    } else {
+      const child = node.children[node.codes.indexOf(path.charCodeAt(at))]
+      if (child && child.first < this.#bestRank && path.startsWith(child.text, at)) {
+        this.#walk(child, at + child.text.length, depth)
+      }
+      for (const edge of node.segments) {
+        if (edge.node.first >= this.#bestRank) break
+        const end = edge.end(path, at)
+        if (end === at) continue
+        this.#spans[depth] = at
+        this.#spans[depth + 1] = end
+        this.#walk(edge.node, end, depth + 2)
+      }
+    }
+    for (const tail of node.tails) {
+      if (tail.form.rank >= this.#bestRank) break
+      if (tail.form.rank <= this.#floor) continue
+      const ends = tail.exec(path, at)
+      if (ends) this.#take(tail.form, depth, ends)
+    }
+  }
+
+  #take(form: Shape, depth: number, ends: (string | undefined)[] | null): void {
+    if (form.rank >= this.#bestRank) return
+    this.#best = form
+    this.#bestRank = form.rank
+    this.#ends = ends
+    for (let i = 0; i < depth; i++) this.#found[i] = this.#spans[i] as number
+  }
+
+  /** The variables of the route that was found, and its defaults. */
+  variables(form: Shape): Vars {
+    const vars: Vars = new Dict()
+    const { defaults } = form.route
+    const { names } = form
+    const ends = this.#ends
+    const inTree = names.length - (ends ? ends.length : 0)
+    for (let i = 0; i < names.length; i++) {
+      const name = names[i] as string
+      const value = i < inTree ? this.#path.slice(this.#found[2 * i], this.#found[2 * i + 1])
+        : ends?.[i - inTree] ?? null
+      vars[name] = value || defaults[name] || value
+    }
+    for (const name of form.absent) vars[name] = defaults[name] ?? null
+    for (const name in defaults) if (!(name in vars)) vars[name] = defaults[name]
+    return vars
+  }
+}
+
+/** Why one route did or did not match. */
+export interface RouteExplanation {
+  route: Route
+  matched: boolean
+  reason: string
+}
+
+/**
+ * A table of routes (routes.Mapper 2.5; explicit, without minimization or route memory).
+ *
+ * @example
+ * const mapper = new Mapper()
+ * mapper.connect('server', '/servers/{id:[0-9]+}', { action: 'show' })
+ * mapper.connect('/servers/{name}', { action: 'find' })
+ * mapper.match('/servers/42') //=> { id: '42', action: 'show' }
+ * mapper.match('/servers/web') //=> { name: 'web', action: 'find' }
+ * mapper.generate('server', { id: 42 }) //=> '/servers/42'
+ */
+export class Mapper {
+  /** The routes that can match, in order: the first that fits wins. */
+  readonly matchlist: Route[] = []
+  readonly options: MapperOptions
+  readonly #named = new Map<string, Route>()
+  readonly #tables = new Map<string, RouteTable>()
+
+  constructor(options: MapperOptions = {}) {
+    this.options = options
+  }
+
+  /** Adds a route: (path, options) or (name, path, options). */
+  connect(path: string, options?: RouteOptions): Route
+  connect(name: string | null, path: string, options?: RouteOptions): Route
+  connect(first: string | null, second?: string | RouteOptions, third?: RouteOptions): Route {
+    const route = typeof second === 'string' ? this._makeRoute(first, second, third)
+      : this._makeRoute(null, first as string, second)
+    if (route.name) this.#named.set(route.name, route)
+    if (route.static) return route
+    route.rank = this.matchlist.length
+    this.matchlist.push(route)
+    this.#tables.clear()
+    return route
+  }
+
+  /** A seam: a subclass may make routes of its own. */
+  _makeRoute(name: string | null, path: string, options?: RouteOptions): Route {
+    return new Route(name || null, path, options)
+  }
+
+  /** Adds copies of routes, below a prefix. */
+  extend(routes: readonly Route[], pathPrefix = ''): void {
+    for (const route of routes) this.connect(route.name, pathPrefix + route.routepath, route.options)
+  }
+
+  /** Routes that share a prefix or options: `sub.connect('/x')`. */
+  submapper(options: RouteOptions & { pathPrefix?: string; namePrefix?: string }): SubMapper {
+    return new SubMapper(this, options)
+  }
+
+  /** A route that RoutesMiddleware answers with a redirection to another template. */
+  redirect(from: string, to: string, options: RouteOptions = {}): void {
+    const { filter, redirectCode = '302 Found', ...matching } = options
+    const route = this.connect(from, { ...matching, redirectCode })
+    route.redirect = this._makeRoute(null, to, { static: true, filter })
+  }
+
+  /** The variables of the first route that fits, with its defaults; null if none does. */
+  match(url?: string | null, environ?: Partial<Environ> | null): Vars | null {
+    return this.routematch(url, environ)?.[0] ?? null
+  }
+
+  /** The same, with the route. */
+  routematch(url?: string | null, environ?: Partial<Environ> | null): [Vars, Route] | null {
+    const path = this.#stripPrefix(url ?? environ?.PATH_INFO)
+    if (path === null) return null
+    const table = this.#table(environ?.REQUEST_METHOD)
+    for (let form = table.find(path, -1); form; form = table.find(path, form.rank)) {
+      const vars = table.variables(form)
+      const { route } = form
+      if (this.options.subDomains) vars['sub_domain'] = this.#subDomain(environ)
+      if (!route.isGuarded || this.#admits(route, vars, environ) === null) return [vars, route]
+    }
+    return null
+  }
+
+  #stripPrefix(url: string | undefined): string | null {
+    if (url === undefined) {
+      throw new TypeError('Mapper.match() needs a path, or an environ with PATH_INFO')
+    }
+    const { prefix } = this.options
+    if (!prefix) return url
+    return url.startsWith(prefix) ? url.slice(prefix.length) || '/' : null
+  }
+
+  /** The tree for a method, made when it is first asked for. Without a method: all routes. */
+  #table(method: string | undefined): RouteTable {
+    const known = this.#tables.get(method ?? '')
+    if (known) return known
+    const named = method !== undefined && this.matchlist.some((route) => route.methods?.includes(method))
+    const key = method === undefined ? '' : named ? method : 'other methods'
+    let table = this.#tables.get(key)
+    if (!table) {
+      table = new RouteTable(this.matchlist.filter(({ methods }) =>
+        method === undefined || methods === null || methods.includes(method)))
+      this.#tables.set(key, table)
+    }
+    return table
+  }
+
+  /** Why a guarded route does not want the request; null if it does. */
+  #admits(route: Route, vars: Vars, environ: Partial<Environ> | null | undefined): string | null {
+    const conditions = route.conditions ?? {}
+    if ('subDomain' in conditions) {
+      const wanted = conditions.subDomain
+      const actual = this.options.subDomains ? this.#subDomain(environ) : null
+      if (wanted && !actual) return 'it needs a sub-domain'
+      if (!wanted && actual) return `it allows no sub-domain, not ${JSON.stringify(actual)}`
+      if (Array.isArray(wanted) && !wanted.includes(actual)) {
+        return `the sub-domain ${JSON.stringify(actual)} is none of ${wanted.join(', ')}`
+      }
+    }
+    if (!conditions.function || conditions.function(environ ?? {}, vars)) return null
+    return 'its condition function said no'
+  }
+
+  #subDomain(environ: Partial<Environ> | null | undefined): string | null {
+    const host = environ?.['HTTP_HOST']?.split(':', 1)[0]
+    if (!host) return null
+    const [, sub] = this.#domainPattern().exec(host) ?? []
+    return sub === undefined || this.options.subDomainsIgnore?.includes(sub) ? null : sub
+  }
+
+  /** The host for a sub-domain, null where the request's own will do. */
+  hostFor(environ: Partial<Environ>, subDomain: unknown): string | null {
+    const [host = '', port] = (environ['HTTP_HOST'] ?? environ.SERVER_NAME ?? '').split(':')
+    if (!host) return null
+    const [, current = null, domain = host] = this.#domainPattern().exec(host) ?? []
+    const ignored = this.options.subDomainsIgnore?.includes(String(subDomain)) ?? false
+    const ending = port === undefined ? '' : `:${port}`
+    if (subDomain && !ignored) {
+      return current === subDomain ? null : `${subDomain as string}.${domain}${ending}`
+    }
+    return domain === host ? null : domain + ending
+  }
+
+  #domainPattern(): RegExp {
+    return new RegExp(`^(.+?)\\.(${this.options.domainMatch ?? '[^./]+?\\.[^./]+'})$`)
+  }
+
+  /** For each route, why it did or did not match; String() of the list is a text. */
+  explain(url?: string | null, environ?: Partial<Environ> | null): RouteExplanation[] {
+    const path = this.#stripPrefix(url ?? environ?.PATH_INFO)
+    let winner: Route | undefined
+    const list = this.matchlist.map((route): RouteExplanation => {
+      let reason = path === null ? `the path does not start with ${JSON.stringify(this.options.prefix)}`
+        : this.#refusal(route, path, environ)
+      if (reason === null && winner) reason = `it fits, but ${describeRoute(winner)} came first`
+      if (reason === null) winner = route
+      const cover = reason === null ? undefined
+        : this.matchlist.slice(0, route.rank).find((earlier) => covers(earlier, route))
+      if (cover) reason += `; it can never match: ${describeRoute(cover)} takes all of its paths`
+      return { route, matched: reason === null, reason: reason ?? 'it fits' }
+    })
+    return Object.assign(list, { toString: () => list.map(({ route, matched, reason }) =>
+      `${matched ? '->' : '  '} ${describeRoute(route)}: ${reason}`).join('\n') })
+  }
+
+  #refusal(route: Route, path: string, environ: Partial<Environ> | null | undefined): string | null {
+    const groups: number[] = []
+    const found = new RegExp(`^${expression(route.parts, groups)}$`).exec(path)
+    if (!found) return 'the path does not fit'
+    const method = environ?.REQUEST_METHOD
+    if (method !== undefined && route.methods && !route.methods.includes(method)) {
+      return `the method ${method} is none of ${route.methods.join(', ')}`
+    }
+    if (!route.isGuarded) return null
+    const vars: Vars = new Dict()
+    Object.assign(vars, route.defaults)
+    route.variables.forEach(({ name }, at) => {
+      const value = found[groups[at] as number] ?? null
+      vars[name] = value || route.defaults[name] || value
+    })
+    return this.#admits(route, vars, environ)
+  }
+
+  /**
+   * The path for a route's name, or (name null) for the best route that these variables fit;
+   * null if there is none. Variables that are not in the path become the query string.
+   */
+  generate(name: string | null, vars: Vars = {}, environ?: Partial<Environ>): string | null {
+    const script = environ?.SCRIPT_NAME ?? ''
+    if (name !== null) {
+      const route = this.#named.get(name)
+      if (!route) return null
+      const all = { ...route.defaults, ...vars }
+      return this.#build(route, route.filter ? route.filter(all) : all, script)
+    }
+    for (const route of this.#candidates(vars)) {
+      const path = this.#build(route, vars, script)
+      if (path !== null) return path
+    }
+    return null
+  }
+
+  /** The route of this name. */
+  named(name: string): Route | undefined { return this.#named.get(name) }
+
+  #build(route: Route, vars: Vars, script: string): string | null {
+    const path = buildPath(route, vars, this.options.appendSlash ?? false)
+    if (path === null) return null
+    const whole = (this.options.prefix ?? '') + path
+    return route.absolute || route.isExternal ? whole : script + whole
+  }
+
+  /** Routes whose variables are all given, the closest set of variables first. */
+  #candidates(vars: Vars): Route[] {
+    const given = Object.keys(vars)
+    const scored = this.matchlist.flatMap((route) => {
+      const variables = route.variables
+      const inPath = new Set(variables.map(({ name }) => name))
+      if (variables.some(({ kind, name }) => kind !== '.' && !given.includes(name))) return []
+      for (const [key, value] of Object.entries(route.defaults)) {
+        const isHard = value !== null && !inPath.has(key)
+        if (isHard && (vars[key] || key === 'controller' || key === 'action')
+          && !sameValue(vars[key], value)) return []
+      }
+      const all = new Set([...Object.keys(route.defaults), ...inPath])
+      const common = given.filter((key) => all.has(key)).length
+      return [{ route, common, apart: all.size + given.length - 2 * common }]
+    })
+    return scored.sort((a, b) => a.apart - b.apart || b.common - a.common).map(({ route }) => route)
+  }
+
+  /**
+   * The seven actions of a REST resource, and what `collection`, `member` and `new` add; each
+   * path also with a mandatory '.format' (routes.Mapper.resource).
+   *
+   * @example
+   * const mapper = new Mapper()
+   * mapper.resource('server', 'servers', { member: { action: 'POST' } })
+   * mapper.match('/servers/42', { REQUEST_METHOD: 'GET' })
+   * //=> { controller: 'servers', action: 'show', id: '42' }
+   * mapper.generate('action_server', { id: 42 }) //=> '/servers/42/action'
+   */
+  resource(memberName: string, collectionName: string, options: ResourceOptions = {}): void {
+    const { parentResource, requirements, filter } = options
+    const pathPrefix = options.pathPrefix ?? (parentResource
+      ? `${parentResource.collectionName}/:${parentResource.memberName}_id` : '')
+    const prefix = options.namePrefix ?? (parentResource ? `${parentResource.memberName}_` : '')
+    const name = stripSlashes(collectionName)
+    const base = stripSlashes(pathPrefix) ? `/${stripSlashes(pathPrefix)}/${name}` : `/${name}`
+    const shared = { controller: options.controller ?? name, requirements, filter,
+      memberName, collectionName, parentResource }
+    const add = (method: string, action: string, path: string, routeName: string | null): void => {
+      const isMember = path.startsWith(`${base}/:(id)`)
+      const route = { ...shared, action, conditions: { method: [method] },
+        ...isMember && { requirements: { id: MEMBER_ID, ...requirements } } }
+      this.connect(routeName && `formatted_${routeName}`, `${path}.:(format)`, route)
+      this.connect(routeName, path, route)
+    }
+    // The first action of a method may own the base path; the others append their names.
+    const addAll = (
+      actions: Map<string, string[]>, path: string, ending: string, hasPrimary: (m: string) => boolean,
+    ): void => {
+      for (const [method, names] of actions) {
+        const primary = hasPrimary(method) ? names.shift() : undefined
+        for (const action of names) add(method, action, `${path}/${action}`, `${prefix}${action}_${ending}`)
+        if (primary !== undefined) add(method, primary, path, null)
+      }
+    }
+    const collection = byMethod(options.collection, {}, [['POST', 'create']])
+    addAll(collection, base, collectionName, (method) => method !== 'GET')
+    add('GET', 'index', base, prefix + collectionName)
+    for (const [method, names] of byMethod(options.new, { new: 'GET' }, [])) {
+      for (const action of names) {
+        const isNew = action === 'new'
+        add(method, action, isNew ? `${base}/new` : `${base}/new/${action}`,
+          `${prefix}${isNew ? '' : `${action}_`}new_${memberName}`)
+      }
+    }
+    const member = byMethod(options.member, { edit: 'GET' }, [['PUT', 'update'], ['DELETE', 'delete']])
+    addAll(member, `${base}/:(id)`, memberName, (method) => !['GET', 'POST', 'ANY'].includes(method))
+    add('GET', 'show', `${base}/:(id)`, prefix + memberName)
+  }
+
+  /** The table as Routes prints it. */
+  toString(): string {
+    const rows = [['Route name', 'Methods', 'Path', 'Controller', 'action'],
+      ...this.matchlist.map((route) => [route.name ?? '', route.methods?.join(', ') ?? '',
+        route.routepath, label(route.defaults['controller']), label(route.defaults['action'])])]
+    const widths = [0, 1, 2, 3, 4].map((column) =>
+      Math.max(...rows.map((row) => (row[column] as string).length)))
+    return rows.map((row) => row.map((cell, column) =>
+      cell.padEnd(widths[column] as number)).join(' ')).join('\n')
+  }
+}
+
+const stripSlashes = (path: string): string => path.replace(/^\/+|\/+$/g, '')
+
+/** { detail: 'GET' } as GET -> ['detail'], with what every resource has. */
+function byMethod(
+  actions: Readonly<Record<string, string>> = {}, always: Record<string, string>,
+  primary: [method: string, action: string][],
+): Map<string, string[]> {
+  const methods = new Map<string, string[]>()
+  for (const [action, method] of Object.entries({ ...actions, ...always })) {
+    const key = method.toUpperCase()
+    methods.set(key, [...methods.get(key) ?? [], action])
+  }
+  for (const [method, action] of primary) methods.set(method, [action, ...methods.get(method) ?? []])
+  return methods
+}
+
+function label(value: unknown): string {
+  if (typeof value === 'function') return value.name
+  if (typeof value !== 'object' || value === null) return String(value ?? '')
+  return (value.constructor as { name?: string } | undefined)?.name ?? 'Object'
+}
+
+const describeRoute = (route: Route): string =>
+  `${route.methods?.join(',') ?? 'any method'} ${route.routepath}`
+
+/** Whether `earlier` matches wherever `later` would; when in doubt, no. */
+function covers(earlier: Route, later: Route): boolean {
+  if (earlier.isGuarded) return false
+  const [most, some] = [earlier.methods, later.methods]
+  if (most && !(some && some.every((method) => most.includes(method)))) return false
+  const [wide, narrow] = [segmentsOf(earlier), segmentsOf(later)]
+  for (const [at, segment] of wide.entries()) {
+    const [only] = segment
+    const isWhole = segment.length === 1 && typeof only === 'object'
+    if (isWhole && only.pattern === '.*' && at === wide.length - 1 && at < narrow.length) return true
+    const other = narrow[at]
+    if (!other || other.some((part) => typeof part === 'object' && !isInSegment(part))) return false
+    const isOpen = isWhole && only.kind === ':' && only.pattern === null
+    const shape = (parts: Part[]): string => JSON.stringify(parts, (key, value: unknown) =>
+      key === 'name' ? undefined : value)
+    if (!isOpen && shape(segment) !== shape(other)) return false
+  }
+  return wide.length === narrow.length
+}
+
+/** The parts of a template between its slashes. */
+function segmentsOf(route: Route): Part[][] {
+  const segments: Part[][] = [[]]
+  for (const part of route.parts) {
+    if (typeof part !== 'string') segments.at(-1)?.push(part)
+    else {
+      const [first = '', ...rest] = part.split('/')
+      if (first) segments.at(-1)?.push(first)
+      for (const text of rest) segments.push(text ? [text] : [])
+    }
+  }
+  return segments
+}
+
+const sameValue = (a: unknown, b: unknown): boolean =>
+  a === b || (a !== null && typeof a !== 'object' && typeof b === 'string' && String(a) === b)
+
+/** A path from a route's template and these variables; null where they do not fit. */
+function buildPath(route: Route, given: Vars, appendSlash: boolean): string | null {
+  const { method, ...vars } = given
+  const methods = route.methods
+  if (method && methods && !methods.includes(String(method).toUpperCase())) return null
+  if (!method && 'method' in given) vars['method'] = method
+  const variables = route.variables
+  const inPath = new Set(variables.map(({ name }) => name))
+  for (const [key, value] of Object.entries(route.defaults)) {
+    if (!inPath.has(key) && !sameValue(vars[key], value)) return null
+  }
+  let path = ''
+  for (const part of route.parts) {
+    const piece = typeof part === 'string' ? part : fillVariable(part, vars[part.name])
+    if (piece === null) return null
+    path += piece
+  }
+  if (!path.startsWith('/') && !route.static) path = `/${path}`
+  if (appendSlash && !path.endsWith('/')) path += '/'
+  return path + queryOf(Object.entries(vars).filter(([key]) =>
+    !inPath.has(key) && !(key in route.defaults) && key !== 'controller' && key !== 'action'), '+')
+}
+
+function fillVariable({ kind, pattern }: Variable, value: unknown): string | null {
+  if (value === undefined || value === null) return kind === '.' ? '' : null
+  const text = String(value)
+  if (text && pattern !== null && !new RegExp(`^(?:${pattern})$`).test(text)) return null
+  return kind === '.' && text ? `.${quoteUrl(text)}` : quoteUrl(text)
+}
+
+/** Letters, digits and '_.-~/' stay; the rest is percent-encoded UTF-8. */
+function quoteUrl(text: string): string {
+  return encodeURIComponent(text.replace(/[\ud800-\udfff]/gu, '\ufffd'))
+    .replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
+    .replaceAll('%2F', '/')
+}
+
+/** '?a=1&b=2&b=3' of pairs; null is left out, a list repeats its key. */
+function queryOf(pairs: [string, unknown][], space: '+' | '%20'): string {
+  const fields = pairs.flatMap(([key, value]) => (Array.isArray(value) ? value : [value])
+    .filter((one) => one !== null && one !== undefined)
+    .map((one) => [key, String(one)].map((text) =>
+      (space === '+' ? quoteUrl(text).replaceAll('/', '%2F') : quoteUrl(text))
+        .replaceAll('%20', space)).join('=')))
+  return fields.length > 0 ? `?${fields.join('&')}` : ''
+}
+
+/** Part of a mapper: prefixes concatenate, the outer first; other options are shared. */
+class SubMapper {
+  readonly #parent: Mapper | SubMapper
+  readonly #options: RouteOptions & { pathPrefix?: string; namePrefix?: string }
+
+  constructor(parent: Mapper | SubMapper, options: RouteOptions) {
+    this.#parent = parent
+    this.#options = options
+  }
+
+  connect(path: string, options?: RouteOptions): Route
+  connect(name: string | null, path: string, options?: RouteOptions): Route
+  connect(first: string | null, second?: string | RouteOptions, third?: RouteOptions): Route {
+    const isNamed = typeof second === 'string'
+    const { pathPrefix = '', namePrefix = '', ...shared } = this.#options
+    const path = pathPrefix + (isNamed ? second : first ?? '')
+    const name = isNamed && first !== null ? namePrefix + first : null
+    const own = (isNamed ? third : second as RouteOptions | undefined) ?? {}
+    const options: RouteOptions = { ...shared, ...own }
+    for (const [key, value] of Object.entries(own)) {
+      if (isDictionary(shared[key]) && isDictionary(value)) options[key] = { ...shared[key], ...value }
+    }
+    return this.#parent.connect(name, path, options)
+  }
+
+  submapper(options: RouteOptions & { pathPrefix?: string; namePrefix?: string }): SubMapper {
+    return new SubMapper(this, options)
+  }
+}
+
+const isDictionary = (value: unknown): value is Record<string, unknown> =>
+  typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
+
+/** Thrown where no URL can be made of a name and variables. */
+export class GenerationError extends Error {
+  override get name(): string { return 'GenerationError' }
+}
+
+/**
+ * URLs as seen from a request: with its SCRIPT_NAME, and its host where that is asked for
+ * (routes.util.URLGenerator). `environ['routes.url']` is one.
+ *
+ * @example
+ * const mapper = new Mapper()
+ * mapper.connect('server', '/servers/{id}')
+ * const { environ } = Request.blank('http://api.test/servers', { environ: { SCRIPT_NAME: '/v1' } })
+ * const urls = new URLGenerator(mapper, environ)
+ * urls.url('server', { id: 42, detail: 1 }) //=> '/v1/servers/42?detail=1'
+ * urls.url('server', { id: 42, qualified: true }) //=> 'http://api.test:80/v1/servers/42'
+ * urls.url('missing name', { id: 42 }) //=> 'missing name?id=42'
+ */
+export class URLGenerator {
+  readonly mapper: Mapper
+  readonly environ: Partial<Environ>
+
+  constructor(mapper: Mapper, environ: Partial<Environ> = {}) {
+    this.mapper = mapper
+    this.environ = environ
+  }
+
+  /**
+   * The URL for a route's name; an unknown name is a raw URL. `qualified`, `host`, `protocol`
+   * and `anchor` are not variables; `host_` and `anchor_` are, without the underscore.
+   */
+  url(name: string | null, vars: Vars = {}): string {
+    const { qualified, protocol, anchor, host, ...rest } = vars
+    for (const key of ['host', 'anchor']) {
+      if (`${key}_` in rest) rest[key] = rest[`${key}_`]
+      delete rest[`${key}_`]
+    }
+    const route = name === null ? undefined : this.mapper.named(name)
+    const [path, subHost] = name !== null && !route
+      ? [this.#raw(name, rest), null] : this.#generated(name, route, rest)
+    if (path === null) {
+      throw new GenerationError(`No URL for ${JSON.stringify(name)} with ${show(vars)}: every `
+        + 'variable of the template must be given, and fit its requirement')
+    }
+    const fragment = anchor === undefined || anchor === null ? '' : `#${quoteUrl(String(anchor))}`
+    return this.#qualify(path + fragment, qualified, host ?? subHost, protocol)
+  }
+
+  /** The same, beginning from the variables of the current request; null takes one away. */
+  current(name: string | null = null, vars: Vars = {}): string {
+    const memory = this.environ['wsgiorg.routing_args']?.[1] ?? {}
+    const all = Object.entries({ ...memory, ...vars }).filter(([, value]) => value !== null)
+    return this.url(name, Object.fromEntries(all))
+  }
+
+  #raw(url: string, vars: Vars): string {
+    const script = url.startsWith('/') ? this.environ.SCRIPT_NAME ?? '' : ''
+    return script + url + queryOf(Object.entries(vars), '%20')
+  }
+
+  #generated(name: string | null, route: Route | undefined, vars: Vars): [string | null, string | null] {
+    const { sub_domain: subDomain, ...others } = { ...route?.defaults, ...vars }
+    const { subDomains } = this.mapper.options
+    if (!subDomains || route?.isExternal || (!route && subDomain === undefined)) {
+      return [this.mapper.generate(name, vars, this.environ), null]
+    }
+    const keep = route && 'sub_domain' in route.defaults ? { sub_domain: subDomain } : {}
+    return [this.mapper.generate(name, { ...others, ...keep }, this.environ),
+      this.mapper.hostFor(this.environ, subDomain)]
+  }
+
+  #qualify(url: string, qualified: unknown, host: unknown, protocol: unknown): string {
+    if (!host && (protocol === undefined || protocol === null) && !qualified) return url
+    const { environ } = this
+    const own = environ['HTTP_HOST'] ?? `${environ.SERVER_NAME}:${environ.SERVER_PORT}`
+    const target = String(host || (qualified ? own : own.split(':', 1)[0])).replace(/\/*$/, '/')
+    const scheme = protocol ?? environ['wsgi.url_scheme'] ?? 'http'
+    return `${scheme === '' ? '' : `${scheme as string}:`}//${target}${url.replace(/^\/+/, '')}`
+  }
+}
+
+type RoutingArgs = Vars
+
+// 7. Routing apps ────────────────────────────────────────────────────────────────────────
+// Arrives: environ with PATH_INFO '/servers/42'. Leaves: the same environ with the match in
+// `wsgiorg.routing_args`, handed to the application that the match names. Router matches and
+// dispatches, Resource turns actions into method calls, URLMap mounts whole applications:
+// '/v1/servers/42' becomes SCRIPT_NAME '/v1' and PATH_INFO '/servers/42'.
+
+/**
+ * Matches the path, notes the result in environ, calls the application (routes.middleware).
+ *
+ * @example
+ * const mapper = new Mapper()
+ * mapper.connect('/servers/{id}', { action: 'show' })
+ * const app = new RoutesMiddleware(wsgify((req) => ({ ...req.urlvars })), mapper)
+ * await (await Request.blank('/servers/42').getResponse(app)).json()
+ * //=> { id: '42', action: 'show' }
+ */
+export class RoutesMiddleware {
+  readonly app: Application
+  readonly mapper: Mapper
+  readonly #options: { useMethodOverride?: boolean; pathInfo?: boolean }
+
+  constructor(
+    app: Application, mapper: Mapper,
+    options: { useMethodOverride?: boolean; pathInfo?: boolean } = {},
+  ) {
+    this.app = app
+    this.mapper = mapper
+    this.#options = options
+  }
+
+  __call__(environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
+    if (!this.#options.useMethodOverride) return this.#run(environ, startResponse, undefined)
+    return overriddenMethod(new Request(environ)).then((method) =>
+      this.#run(environ, startResponse, method))
+  }
+
+  #run(environ: Environ, startResponse: StartResponse, method?: string): Body | Promise<Body> {
+    this.route(environ, method)
+    const redirect = environ['routes.route']?.redirect
+    if (redirect) return this.#redirect(redirect, environ, startResponse)
+    return callApplication(this.app, environ, startResponse)
+  }
+
+  /** Matches, as `method` if given, and sets the environ keys; whether a route was found. */
+  route(environ: Environ, method: string = environ.REQUEST_METHOD): boolean {
+    const seen = method === environ.REQUEST_METHOD ? environ : { ...environ, REQUEST_METHOD: method }
+    const found = this.mapper.routematch(environ.PATH_INFO, seen)
+    const vars: Vars = found ? found[0] : new Dict()
+    const url = new URLGenerator(this.mapper, environ)
+    inherit(vars, environ['wsgiorg.routing_args']?.[1])
+    environ['wsgiorg.routing_args'] = [url, vars]
+    environ['routes.route'] = found ? found[1] : null
+    environ['routes.url'] = url
+    if ('path_info' in vars && this.#options.pathInfo !== false) {
+      movePath(environ, String(vars['path_info'] ?? ''))
+    }
+    return found !== null
+  }
+
+  #redirect(target: Route, environ: Environ, startResponse: StartResponse): Body {
+    const vars = environ['wsgiorg.routing_args']?.[1] ?? {}
+    const path = buildPath(target, target.filter ? target.filter({ ...vars }) : vars, false)
+    const location = target.isExternal ? path ?? '' : (environ.SCRIPT_NAME ?? '') + (path ?? '')
+    startResponse(environ['routes.route']?.options.redirectCode ?? '302 Found',
+      [['Content-Type', 'text/plain; charset=utf8'], ['Location', location]])
+    return []
+  }
+}
+
+/** A router inside a router keeps the outer one's variables. */
+function inherit(vars: Vars, outer: Vars | undefined): void {
+  for (const key in outer) {
+    if (!(key in vars) && !['controller', 'action', 'path_info'].includes(key)) vars[key] = outer[key]
+  }
+}
+
+/** The variable path_info is what is left of the path; what came before it is a mount. */
+function movePath(environ: Environ, rest: string): void {
+  const old = environ.PATH_INFO
+  environ.PATH_INFO = rest.startsWith('/') ? rest : `/${rest}`
+  environ.SCRIPT_NAME += old.endsWith(`/${rest}`) ? old.slice(0, -rest.length - 1) : old
+}
+
+/** `_method` in the query string, else in the form of a POST. */
+async function overriddenMethod(req: Request): Promise<string | undefined> {
+  let method = req.GET.get('_method')
+  const isForm = /^(application\/x-www-form-urlencoded|multipart\/form-data)$/i.test(req.contentType)
+  if (!method && req.method === 'POST' && isForm) {
+    method = (await req.formData()).get('_method') as string | null
+  }
+  return method ? method.toUpperCase() : undefined
+}
+
+type RouteHandler<P extends string> = (req: Request, params: PathParams<P>) => unknown
+
+/**
+ * Sends each request to the controller of its route (nova.wsgi.Router).
+ *
+ * @example
+ * const router = new Router()
+ * router.get('/servers/{id}', (req, { id }) => ({ id }))
+ * await (await Request.blank('/servers/42').getResponse(router)).json() //=> { id: '42' }
+ * const res = await Request.blank('/servers/42', { method: 'PUT' }).getResponse(router)
+ * [res.status, res.headers.get('Allow')] //=> ['405 Method Not Allowed', 'GET, HEAD, OPTIONS']
+ */
+export class Router {
+  /** The whole of dispatching: the match names an application; wsgify calls it. */
+  static readonly _dispatch: Wsgified<[], unknown> = /* @__PURE__ */ wsgify((req) => {
+    const { controller } = req.urlvars
+    if (controller === undefined) return new HTTPNotFound()
+    if (isApplication(controller)) return controller
+    throw new TypeError(`The controller of ${req.environ['routes.route']?.routepath} is `
+      + `${show(controller)}; give connect() an application`)
+  })
+
+  readonly map: Mapper
+  readonly _router: RoutesMiddleware
+
+  /** `methodNotAllowed: false` answers 404 where the path fits but not the method, as nova. */
+  constructor(mapper: Mapper = new Mapper(), options: { methodNotAllowed?: boolean } = {}) {
+    const dispatch = (this.constructor as typeof Router)._dispatch as ApplicationFunction
+    this.map = mapper
+    this._router = new RoutesMiddleware(options.methodNotAllowed === false ? dispatch
+      : (environ, startResponse) => environ['routes.route'] ? dispatch(environ, startResponse)
+        : this.#withoutMatch(dispatch, environ, startResponse), mapper)
+  }
+
+  __call__(environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
+    return this._router.__call__(environ, startResponse)
+  }
+
+  /** HEAD falls back to GET; OPTIONS answers Allow; another method of a known path is 405. */
+  #withoutMatch(
+    dispatch: ApplicationFunction, environ: Environ, startResponse: StartResponse,
+  ): Body | Promise<Body> {
+    const method = environ.REQUEST_METHOD
+    if (method === 'HEAD' && this._router.route(environ, 'GET')) {
+      return dispatch(environ, startResponse)
+    }
+    const known = new Set(this.map.matchlist.flatMap((route) => route.methods ?? []))
+    const allow = [...known].filter((other) =>
+      this.map.routematch(environ.PATH_INFO, { ...environ, REQUEST_METHOD: other }))
+    if (allow.length === 0) return dispatch(environ, startResponse)
+    if (allow.includes('GET') && !allow.includes('HEAD')) allow.push('HEAD')
+    if (!allow.includes('OPTIONS')) allow.push('OPTIONS')
+    const app = method === 'OPTIONS' ? new Response({ allow })
+      : new HTTPMethodNotAllowed({ headers: [['Allow', allow.join(', ')]] })
+    return app.__call__(environ, startResponse)
+  }
+
+  /** Adds a route to an application, with constant variables (WebOb's do-it-yourself Router). */
+  addRoute(template: string, controller: Application, vars: Record<string, unknown> = {}): this {
+    this.map.connect(template, { ...vars, controller })
+    return this
+  }
+
+  /** Mounts an application: '/admin/users' reaches it as '/users'. */
+  mount(prefix: string, app: Application): this {
+    const base = prefix.replace(/\/+$/, '')
+    if (base) this.map.connect(base, { controller: app, path_info: '' })
+    this.map.connect(`${base}/{path_info:.*}`, { controller: app })
+    return this
+  }
+
+  get<P extends string>(template: P, handler: RouteHandler<P>): this { return this.#add('GET', template, handler) }
+  post<P extends string>(template: P, handler: RouteHandler<P>): this { return this.#add('POST', template, handler) }
+  put<P extends string>(template: P, handler: RouteHandler<P>): this { return this.#add('PUT', template, handler) }
+  patch<P extends string>(template: P, handler: RouteHandler<P>): this { return this.#add('PATCH', template, handler) }
+  delete<P extends string>(template: P, handler: RouteHandler<P>): this { return this.#add('DELETE', template, handler) }
+
+  #add<P extends string>(method: string, template: P, handler: RouteHandler<P>): this {
+    if (typeof handler !== 'function') {
+      throw new TypeError(`router.${method.toLowerCase()}(${JSON.stringify(template)}): the handler `
+        + `must be a function (req, params), not ${show(handler)}; addRoute takes an application`)
+    }
+    const controller = wsgify((req) => handler(req, paramsOf(req) as PathParams<P>))
+    const route = this.map.connect(template, { controller, conditions: { method: [method] } })
+    if (route.variables.some(({ name }) => name === 'controller')) {
+      throw new TypeError(`${JSON.stringify(template)}: the variable {controller} is taken by the `
+        + 'handler; give it another name')
+    }
+    return this
+  }
+}
+
+/** The variables without the controller. */
+function paramsOf(req: Request): Record<string, unknown> {
+  const vars = req.urlvars
+  const params: Vars = new Dict()
+  for (const name in vars) if (name !== 'controller') params[name] = vars[name]
+  return params
+}
+
+/** A controller's method by its public name, never one that every object has. */
+function methodOf(controller: object, name: unknown): ((...args: unknown[]) => unknown) | null {
+  if (typeof name !== 'string' || name.startsWith('_') || name === 'constructor') return null
+  for (let holder: object | null = controller; holder && holder !== Object.prototype;
+    holder = Object.getPrototypeOf(holder) as object | null) {
+    if (!Object.hasOwn(holder, name)) continue
+    const method = (controller as Record<string, unknown>)[name]
+    return typeof method === 'function' ? method.bind(controller) as () => unknown : null
+  }
+  return null
+}
+
+/**
+ * A controller's actions as an application: `show(req, {id})`, `create(req, {body})`
+ * (nova.wsgi.Resource). POST .../action with {"os-stop": null} calls
+ * `controller.actions['os-stop'](req, {id, body})`.
+ *
+ * @example
+ * const servers = { show: (req: Request, { id }: { id: string }) => ({ server: { id } }) }
+ * const mapper = new Mapper()
+ * mapper.resource('server', 'servers', { controller: new Resource(servers) })
+ * const res = await Request.blank('/servers/42').getResponse(new Router(mapper))
+ * await res.json() //=> { server: { id: '42' } }
+ */
+export class Resource {
+  readonly controller: object
+  readonly #app: Wsgified<[], unknown>
+
+  constructor(controller: object) {
+    this.controller = controller
+    this.#app = wsgify((req) => this._dispatch(req))
+  }
+
+  __call__(environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
+    return this.#app(environ, startResponse)
+  }
+
+  /** Calls the method that the route's action names. */
+  async _dispatch(req: Request): Promise<unknown> {
+    const { controller: _, action, ...args } = req.urlvars
+    const method = methodOf(this.controller, action)
+    if (!method && action !== 'action') throw new HTTPNotFound()
+    if (['POST', 'PUT', 'PATCH'].includes(req.method)) args['body'] = await jsonBody(req)
+    if (method) return method(req, args)
+    return this.#bodyAction(args['body'])(req, args)
+  }
+
+  /** The body's single key names the action; only the controller's own table counts. */
+  #bodyAction(body: unknown): (...args: unknown[]) => unknown {
+    const keys = typeof body === 'object' && body !== null ? Object.keys(body) : []
+    if (keys.length !== 1 || Array.isArray(body)) {
+      throw new HTTPBadRequest('The body must be an object with one key, the name of the action.')
+    }
+    const [name] = keys as [string]
+    const { actions = {} } = this.controller as { actions?: Record<string, unknown> }
+    const found = Object.hasOwn(actions, name) ? actions[name] : undefined
+    if (typeof found !== 'function') throw new HTTPBadRequest(`There is no such action: ${name}`)
+    return found.bind(this.controller) as () => unknown
+  }
+}
+
+/** The JSON in a body; null where it is empty; 415 where it is something else. */
+async function jsonBody(req: Request): Promise<unknown> {
+  if ((await req.bytes()).length === 0) return null
+  if (req.contentType && !/^application\/(.+\+)?json$/i.test(req.contentType)) {
+    throw new HTTPUnsupportedMediaType()
+  }
+  return req.json()
+}
+
+/**
+ * A class as an application: a new instance for each request, a method for each verb; with
+ * `action` among the variables, `{action}_{verb}` (WebOb's rest_controller).
+ *
+ * @example
+ * class Hello {
+ *   constructor(readonly req: Request, readonly vars: Record<string, unknown>) {}
+ *   get() { return `Hello ${this.vars['name']}!` }
+ * }
+ * const router = new Router().addRoute('/{name}', restController(Hello))
+ * await (await Request.blank('/Ada').getResponse(router)).text() //=> 'Hello Ada!'
+ */
+export function restController(
+  Controller: new (req: Request, vars: Record<string, unknown>) => object,
+): Wsgified<[], unknown> {
+  return wsgify((req) => {
+    const controller = new Controller(req, paramsOf(req))
+    const { action } = req.urlvars
+    const verb = req.method.toLowerCase()
+    const name = action ? `${String(action)}_${verb}` : verb
+    const method = methodOf(controller, name)
+    if (!method) throw new HTTPNotFound(`No action ${name}`)
+    return method()
+  })
+}
+
+/**
+ * Mounts applications below prefixes, optionally on hosts: the longest prefix wins, at a
+ * segment's end ('/v1' takes '/v1/x', not '/v1x'); '/' takes the rest (paste.urlmap.URLMap).
+ *
+ * @example
+ * const where = wsgify((req) => [req.scriptName, req.pathInfo])
+ * const map = new URLMap({ '/v1': where, 'http://admin.test/': where })
+ * await (await Request.blank('/v1/servers/42').getResponse(map)).json() //=> ['/v1', '/servers/42']
+ */
+export class URLMap {
+  readonly notFoundApp: Application
+  #mounts: Mount[] = []
+
+  constructor(
+    table: Record<string, Application> = {}, options: { notFoundApp?: Application | undefined } = {},
+  ) {
+    this.notFoundApp = options.notFoundApp ?? wsgify(() => new HTTPNotFound())
+    for (const [key, app] of Object.entries(table)) this.set(key, app)
+  }
+
+  /** '/v1', 'http://host:port/v1', or as in an ini file, 'domain host port 80 /v1'. */
+  set(key: string, app: Application): this {
+    const mount = { ...parseMount(key), app }
+    this.delete(key)
+    this.#mounts.push(mount)
+    // Hosts first, then the longer prefix.
+    const rank = ({ domain }: Mount): string => domain ?? '\uffff'
+    this.#mounts.sort((a, b) => (rank(a) < rank(b) ? -1 : rank(a) > rank(b) ? 1 : 0)
+      || b.prefix.length - a.prefix.length)
+    return this
+  }
+  delete(key: string): boolean {
+    const { domain, prefix } = parseMount(key)
+    const kept = this.#mounts.filter((mount) => mount.domain !== domain || mount.prefix !== prefix)
+    const found = kept.length < this.#mounts.length
+    this.#mounts = kept
+    return found
+  }
+  keys(): [domain: string | null, prefix: string][] {
+    return this.#mounts.map(({ domain, prefix }) => [domain, prefix])
+  }
+  get mounts(): readonly Mount[] { return this.#mounts }
+
+  __call__(environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
+    const path = environ.PATH_INFO.replace(/\/{2,}/g, '/')
+    const mount = this._find(environ, path)
+    if (!mount) return callApplication(this.notFoundApp, environ, startResponse)
+    environ.SCRIPT_NAME = (environ.SCRIPT_NAME ?? '') + mount.prefix
+    environ.PATH_INFO = path.slice(mount.prefix.length)
+    return callApplication(mount.app, environ, startResponse)
+  }
+
+  /** The mount for a request. A subclass may choose by other things too. */
+  _find(environ: Environ, path: string): Mount | undefined {
+    const own = environ['HTTP_HOST'] ?? environ.SERVER_NAME ?? ''
+    const [host, port = environ['wsgi.url_scheme'] === 'https' ? '443' : '80'] =
+      own.toLowerCase().split(':') as [string, string?]
+    return this.#mounts.find(({ domain, prefix }) =>
+      (domain === null || domain === host || domain === `${host}:${port}`)
+      && (path === prefix || path.startsWith(`${prefix}/`)))
+  }
+}
+
+/** An application and where it is mounted. */
+export interface Mount { domain: string | null; prefix: string; app: Application }
+
+function parseMount(key: string): { domain: string | null; prefix: string } {
+  const words = /^\s*(domain|port)\s/.test(key) ? urlOfWords(key) : key.trim()
+  const [, domain = null, path = words] = /^https?:\/\/([^/]*)(.*)$/i.exec(words) ?? []
+  if (path && !path.startsWith('/')) {
+    throw new TypeError(`URLMap key ${JSON.stringify(key)} must start with "/" or "http://"`)
+  }
+  return { domain: domain?.toLowerCase() ?? null, prefix: path.replace(/\/{2,}/g, '/').replace(/\/$/, '') }
+}
+
+/** 'domain api.test port 80 /v1' -> 'http://api.test:80/v1' */
+function urlOfWords(key: string): string {
+  const [, domain, port, path = ''] =
+    /^(?=.*\bdomain\s)\s*(?:domain\s+(\S+)\s*|port\s+(\d+)\s*){1,2}(\S*)\s*$/.exec(key) ?? []
+  const name = domain ?? /domain\s+(\S+)/.exec(key)?.[1]
+  const number = port ?? /port\s+(\d+)/.exec(key)?.[1]
+  if (!name || /domain.*domain|port.*port/.test(key)) {
+    throw new TypeError(`URLMap key ${JSON.stringify(key)}: write "domain NAME port NUMBER /path"; `
+      + 'a port needs a domain')
+  }
+  return `http://${name}${number ? `:${number}` : ''}${path && !path.startsWith('/') ? '/' : ''}${path}`
+}
+
+// 8. Filters ─────────────────────────────────────────────────────────────────────────────
+// Arrives: a request on its way in, and later its answer on the way out. Leaves: both, perhaps
+// changed. A filter is an application around an application; these are oslo.middleware's, and
+// each is used in three ways:
+//     new RequestId(app)                        around one application
+//     RequestId.factory(globalConf, {})(app)    as a factory, with the ini's own keys
+//     paste.filter_factory = mini-wsgi:RequestId.factory          in an ini file
+
+/** Keys and values of an ini section. */
+export type Conf = Record<string, string>
+
+/**
+ * The base of filters: override `processRequest` (an answer ends the way in) and
+ * `processResponse` (nova.wsgi.Middleware).
+ *
+ * @example
+ * class Tag extends Middleware {
+ *   override processResponse(res: Response): Response {
+ *     res.headers.set('X-Tag', String(this.options['tag']))
+ *     return res
+ *   }
+ * }
+ * const app = Tag.factory({}, { tag: 'v1' })(wsgify(() => 'hello'))
+ * (await Request.blank('/').getResponse(app)).headers.get('X-Tag') //=> 'v1'
+ */
+export class Middleware {
+  readonly app: Application
+  readonly options: Readonly<Record<string, unknown>>
+
+  constructor(app: Application, options: Readonly<Record<string, unknown>> = {}) {
+    this.app = app
+    this.options = options
+  }
+
+  /** For `paste.filter_factory`: the ini's max_age becomes the option maxAge. */
+  static factory(globalConf: Conf, localConf: Conf = {}): Filter {
+    const options = Object.fromEntries(Object.entries({ ...globalConf, ...localConf })
+      .map(([key, value]) => [key.replace(/_([a-z])/g, (_, c: string) => c.toUpperCase()), value]))
+    return (app) => new this(app, options)
+  }
+
+  processRequest(_req: Request): unknown { return undefined }
+  processResponse(res: Response, _req: Request): Response | Promise<Response> { return res }
+
+  __call__(environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
+    const req = new Request(environ)
+    const early = this.processRequest(req)
+    if (isPromise(early)) return early.then((late) => this.#goOn(req, late, startResponse)) as Promise<Body>
+    return this.#goOn(req, early, startResponse)
+  }
+
+  #goOn(req: Request, early: unknown, startResponse: StartResponse): Body | Promise<Body> {
+    if (early) return callApplication(early as Application, req.environ, startResponse)
+    if (this.processResponse === Middleware.prototype.processResponse) {
+      return callApplication(this.app, req.environ, startResponse)
+    }
+    return this.#process(req, startResponse)
+  }
+
+  async #process(req: Request, startResponse: StartResponse): Promise<Body> {
+    const res = await this.processResponse(await req.getResponse(this.app), req)
+    return res.__call__(req.environ, startResponse)
+  }
+}
+
+const isTrue = (value: unknown): boolean => /^(true|1|on|yes)$/i.test(String(value ?? ''))
+
+const listOf = (value: unknown): string[] => (Array.isArray(value) ? value as unknown[]
+  : String(value ?? '').split(',')).map((one) => String(one).trim()).filter(Boolean)
+
+function numberOption(name: string, value: unknown, otherwise: number): number {
+  const number = Number(value ?? otherwise)
+  if (Number.isInteger(number) && number >= 0 && value !== '') return number
+  throw new TypeError(`${name} = ${JSON.stringify(value)} must be a whole number, 0 or more`)
+}
+
+/** Adds headers to an answer without waiting for its body. */
+const addingHeaders = (
+  startResponse: StartResponse, add: (headers: ResponseHeaders) => void,
+): StartResponse => (status, headers, excInfo) => {
+  const list = [...headers]
+  add(new ResponseHeaders(list))
+  return startResponse(status, list, excInfo)
+}
+
+/**
+ * Gives each request an id, in environ and in the answer's X-OpenStack-Request-ID.
+ *
+ * @example
+ * const app = new RequestId(wsgify((req) => String(req.environ['openstack.request_id'])))
+ * const res = await Request.blank('/').getResponse(app)
+ * (await res.text()) === res.headers.get('x-openstack-request-id') //=> true
+ */
+export class RequestId extends Middleware {
+  override __call__(environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
+    const id = `req-${crypto.randomUUID()}`
+    const outer = environ['HTTP_X_OPENSTACK_REQUEST_ID'] ?? ''
+    const uuid = /^req-[a-f0-9]{8}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{12}$/
+    if (uuid.test(outer)) environ['openstack.global_request_id'] = outer
+    environ['openstack.request_id'] = id
+    return callApplication(this.app, environ, addingHeaders(startResponse, (headers) => {
+      if (!headers.has('x-openstack-request-id')) headers.append('x-openstack-request-id', id)
+    }))
+  }
+}
+
+/**
+ * Refuses bodies of more bytes than `maxRequestBodySize` (114688): by Content-Length at once,
+ * else while they are read.
+ *
+ * @example
+ * const app = new RequestBodySizeLimiter(wsgify((req) => req.text()), { maxRequestBodySize: 4 })
+ * const req = Request.blank('/', { method: 'POST', body: 'too long' })
+ * (await req.getResponse(app)).status //=> '413 Request Entity Too Large'
+ */
+export class RequestBodySizeLimiter extends Middleware {
+  readonly #limit: number
+
+  constructor(app: Application, options: Readonly<Record<string, unknown>> = {}) {
+    super(app, options)
+    this.#limit = numberOption('maxRequestBodySize', options['maxRequestBodySize'], 114688)
+  }
+
+  override processRequest(req: Request): unknown {
+    const length = req.contentLength
+    if (length === null) {
+      req.environ['wsgi.input'] = new LimitedInput(req.environ['wsgi.input'], this.#limit)
+    } else if (length > this.#limit) {
+      return new HTTPRequestEntityTooLarge({ explanation:
+        `Request is too large. Larger than max_request_body_size (${this.#limit}).` })
+    }
+    return undefined
+  }
+}
+
+/** An input that fails once more bytes than allowed have come. */
+class LimitedInput implements Input {
+  readonly #input: Input
+  readonly #limit: number
+  #count = 0
+
+  constructor(input: Input, limit: number) {
+    this.#input = input
+    this.#limit = limit
+  }
+
+  async read(size = -1): Promise<Uint8Array> {
+    if (size >= 0) return this.#counted(await this.#input.read(size))
+    const chunks: Uint8Array[] = []
+    for await (const chunk of this) chunks.push(chunk)
+    return joinBytes(chunks)
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
+    for await (const chunk of this.#input) yield this.#counted(chunk)
+  }
+
+  #counted(chunk: Uint8Array): Uint8Array {
+    this.#count += chunk.length
+    if (this.#count <= this.#limit) return chunk
+    throw new HTTPRequestEntityTooLarge({ explanation:
+      `Request is too large. Larger than ${this.#limit}.` })
+  }
+}
+
+/**
+ * Takes scheme, host and address from a trusted proxy's Forwarded or X-Forwarded-* headers.
+ * Off unless `enableProxyHeadersParsing`: any client can send these headers.
+ *
+ * @example
+ * const inner = wsgify((req) => req.url)
+ * const app = new HTTPProxyToWSGI(inner, { enableProxyHeadersParsing: true })
+ * const headers = { 'X-Forwarded-Proto': 'https', 'X-Forwarded-Host': 'api.test' }
+ * await (await Request.blank('/x', { headers }).getResponse(app)).text() //=> 'https://api.test/x'
+ */
+export class HTTPProxyToWSGI extends Middleware {
+  override processRequest({ environ }: Request): unknown {
+    if (!isTrue(this.options['enableProxyHeadersParsing'])) return undefined
+    const { proto, host, for: address } = environ['HTTP_FORWARDED']
+      ? parseForwarded(environ['HTTP_FORWARDED']) : {
+        proto: lastHop(environ['HTTP_X_FORWARDED_PROTO']),
+        host: lastHop(environ['HTTP_X_FORWARDED_HOST']),
+        for: lastHop(environ['HTTP_X_FORWARDED_FOR']),
+      }
+    if (proto === 'http' || proto === 'https') environ['wsgi.url_scheme'] = proto
+    if (host && HOST.test(host)) environ['HTTP_HOST'] = host
+    if (address && isAddress(address)) environ.REMOTE_ADDR = address
+    const prefix = environ['HTTP_X_FORWARDED_PREFIX']
+    if (prefix && /^\/[^/\\]/.test(prefix)) {
+      environ.SCRIPT_NAME = prefix.replace(/\/+$/, '') + (environ.SCRIPT_NAME ?? '')
+    }
+    return undefined
+  }
+}
+
+/** A host and port (RFC 3986 section 3.2.2), without anything that could end it. */
+const HOST = /^(\[[\da-f:.]+\]|[\w.~!$&'()*+,;=%-]+)(:\d{1,5})?$/i
+
+/** The hop nearest to us is the last of the list: the one that our own proxy wrote. */
+const lastHop = (list: string | undefined): string | undefined => list?.split(',').at(-1)?.trim()
+
+/** The last element of a Forwarded header (RFC 7239 section 4). */
+function parseForwarded(header: string): Record<string, string | undefined> {
+  const fields: Record<string, string> = new Dict()
+  for (const pair of (lastHop(header) ?? '').split(';')) {
+    const [, name = '', value = ''] = /^\s*([^=\s]+)\s*=\s*"?(.*?)"?\s*$/.exec(pair) ?? []
+    fields[name.toLowerCase()] = value
+  }
+  return fields
+}
+
+function isAddress(text: string): boolean {
+  const numbers = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text)?.slice(1)
+  if (numbers) return numbers.every((number) => Number(number) < 256)
+  return /^[\da-f:]*:[\da-f:.]*$/i.test(text) && text.length < 46
+}
+
+/**
+ * Lets the pages of `allowedOrigin` (one or a list) call the application from a browser.
+ *
+ * @example
+ * const app = new CORS(wsgify(() => 'hello'), { allowedOrigin: 'https://ui.test' })
+ * const res = await Request.blank('/', { headers: { Origin: 'https://ui.test' } }).getResponse(app)
+ * res.headers.get('Access-Control-Allow-Origin') //=> 'https://ui.test'
+ */
+export class CORS extends Middleware {
+  readonly #origins: string[]
+  readonly #methods: string[]
+  readonly #headers: string[]
+  readonly #credentials: boolean
+
+  constructor(app: Application, options: Readonly<Record<string, unknown>> = {}) {
+    super(app, options)
+    this.#origins = listOf(options['allowedOrigin'])
+    if (this.#origins.length === 0) {
+      throw new TypeError('CORS needs allowed_origin (allowedOrigin in code): an origin such as '
+        + '"https://ui.example", or a list of them')
+    }
+    this.#methods = listOf(options['allowMethods'] ?? 'OPTIONS,GET,HEAD,POST,PUT,DELETE,TRACE,PATCH')
+    this.#headers = [...listOf(options['allowHeaders']), ...SIMPLE_HEADERS]
+      .map((name) => name.toLowerCase())
+    this.#credentials = isTrue(options['allowCredentials'] ?? true)
+  }
+
+  override processResponse(res: Response, req: Request): Response {
+    if (res.headers.has('Access-Control-Allow-Origin')) return res
+    const origin = this.#allowed(req.headers.get('Origin'))
+    if (req.method === 'OPTIONS') return this.#preflight(res, req, origin)
+    if (origin === null) return res
+    res.headers.set('Vary', [...res.headers.getAll('Vary'), 'Origin'].join(','))
+    this.#allow(res, origin)
+    const exposed = listOf(this.options['exposeHeaders'])
+    if (exposed.length > 0) res.headers.set('Access-Control-Expose-Headers', exposed.join(','))
+    return res
+  }
+
+  #preflight(answered: Response, req: Request, origin: string | null): Response {
+    const isFine = answered.statusCode >= 200 && answered.statusCode < 300
+    const res = isFine ? answered : new Response({ headerlist: [], status: 200, appIter: [] })
+    const method = req.headers.get('Access-Control-Request-Method')
+    const headers = listOf(req.headers.get('Access-Control-Request-Headers'))
+    const isAllowed = origin !== null && method !== null && this.#methods.includes(method)
+      && headers.every((name) => this.#headers.includes(name.toLowerCase()))
+    if (!isAllowed) return res
+    res.headers.set('Vary', 'Origin')
+    this.#allow(res, origin)
+    const maxAge = numberOption('maxAge', this.options['maxAge'], 3600)
+    if (maxAge > 0) res.headers.set('Access-Control-Max-Age', String(maxAge))
+    res.headers.set('Access-Control-Allow-Methods', method)
+    if (headers.length > 0) res.headers.set('Access-Control-Allow-Headers', headers.join(','))
+    return res
+  }
+
+  /** The origin to name in the answer: an exact one, or '*'. */
+  #allowed(origin: string | null): string | null {
+    if (origin === null) return null
+    return this.#origins.includes(origin) ? origin : this.#origins.includes('*') ? '*' : null
+  }
+
+  #allow(res: Response, origin: string): void {
+    res.headers.set('Access-Control-Allow-Origin', origin)
+    if (this.#credentials && origin !== '*') res.headers.set('Access-Control-Allow-Credentials', 'true')
+  }
+}
+
+const SIMPLE_HEADERS = ['Accept', 'Accept-Language', 'Content-Type', 'Cache-Control',
+  'Content-Language', 'Expires', 'Last-Modified', 'Pragma']
+
+/**
+ * Answers 500 for an unexpected error; its text goes to `wsgi.errors` only.
+ *
+ * @example
+ * const app = new CatchErrors(() => { throw new Error('secret') })
+ * const req = Request.blank('/', { environ: { 'wsgi.errors': { write: () => {} } } })
+ * (await req.getResponse(app)).status //=> '500 Internal Server Error'
+ */
+export class CatchErrors extends Middleware {
+  override async __call__(environ: Environ, startResponse: StartResponse): Promise<Body> {
+    const req = new Request(environ)
+    try {
+      const res = await req.getResponse(this.app)
+      return res.__call__(environ, startResponse)
+    } catch (error) {
+      environ['wsgi.errors'].write(`${req.method} ${req.path}: ${errorText(error)}\n`)
+      return new HTTPInternalServerError().__call__(environ, startResponse)
+    }
+  }
+}
+
+const errorText = (error: unknown): string =>
+  error instanceof Error ? error.stack ?? String(error) : show(error)
+
+/**
+ * Writes one line a request to `wsgi.errors`, when its body has ended.
+ *
+ * @example
+ * const lines: string[] = []
+ * const environ = { 'wsgi.errors': { write: (line: string) => lines.push(line) } }
+ * const req = Request.blank('/servers/42', { environ })
+ * await (await req.getResponse(new AccessLog(wsgify(() => 'hello')))).text()
+ * lines[0]?.replace(/[0-9.]+ ms/, '1 ms') //=> '- "GET /servers/42 HTTP/1.0" 200 5 1 ms\n'
+ */
+export class AccessLog extends Middleware {
+  override async __call__(environ: Environ, startResponse: StartResponse): Promise<Body> {
+    const started = performance.now()
+    const { method, pathQs, remoteAddr } = new Request(environ)
+    let code = '-'
+    const body = await callApplication(this.app, environ, (status, headers, excInfo) => {
+      code = status.slice(0, 3)
+      return startResponse(status, headers, excInfo)
+    })
+    return counted(body, (bytes) => {
+      const took = (performance.now() - started).toFixed(1)
+      environ['wsgi.errors'].write(`${remoteAddr ?? '-'} "${method} ${pathQs} `
+        + `${environ.SERVER_PROTOCOL}" ${code} ${bytes} ${took} ms\n`)
+    })
+  }
+}
+
+/** The same body; `ended` is told the number of bytes when it is closed or has ended. */
+function counted(body: Body, ended: (bytes: number) => void): Body {
+  const reader = new BodyReader(body)
+  let bytes = 0
+  let isOpen = true
+  const finish = (): void => {
+    if (isOpen) ended(bytes)
+    isOpen = false
+  }
+  const see = (step: IteratorResult<Chunk>): IteratorResult<Chunk> => {
+    if (step.done) finish()
+    else bytes += toBytes(step.value).length
+    return step
+  }
+  const next = (): unknown => {
+    const step = reader.next()
+    return isPromise(step) ? step.then(see) : see(step)
+  }
+  const close = (): unknown => {
+    finish()
+    return reader.end()
+  }
+  const iterator = { next, [reader.isSync ? Symbol.iterator : Symbol.asyncIterator]: () => iterator }
+  return Object.assign(iterator, { close }) as unknown as Body
+}
+
+// 9. Config ──────────────────────────────────────────────────────────────────────────────
+// Arrives: an ini file that names applications, filters and how they nest. Leaves: the
+// application. This is PasteDeploy's language; a line of it becomes a call:
+//
+//   [composite:main]                     urlmapFactory(loader, globalConf,
+//   use = egg:Paste#urlmap                 { '/': 'versions', '/v1': 'api' })
+//   /: versions
+//   /v1: api
+//   [pipeline:api]                       for '/v1': requestId(servers), where
+//   pipeline = requestId servers           requestId = RequestId.factory(globalConf, {})
+//   [filter:requestId]                     servers = myApi.factory(globalConf, { workers: '2' })
+//   paste.filter_factory = mini-wsgi:RequestId.factory
+//   [app:servers]
+//   paste.app_factory = myApi:factory
+//   workers = 2
+//
+// `module:name` is looked up in `registry`, then in module.js, .mjs or .ts beside the file.
+// Factories get [DEFAULT] as globalConf and their section's own keys as localConf.
+
+/** What composite factories get: a way to the other sections. */
+export interface ConfigLoader {
+  getApp(name?: string, options?: { globalConf?: Conf }): Promise<Application>
+  getFilter(name: string, options?: { globalConf?: Conf }): Promise<Filter>
+}
+
+/** The composition as an object: sections by their headings, factories as functions too. */
+export type ConfigObject = Record<string, Record<string, unknown>>
+
+/** What `loadApp` takes beside the place of the configuration. */
+export interface LoadOptions {
+  /** The section; 'main' without it. */
+  name?: string | undefined
+  globalConf?: Conf | undefined
+  /** The folder that a relative path starts from. */
+  relativeTo?: string | undefined
+  /** 'module:name' to a value, or 'module' to an object of them. Looked up before import(). */
+  registry?: Readonly<Record<string, unknown>> | undefined
+}
+
+/** Thrown where a file is not found (nova.exception.ConfigNotFound). */
+export class ConfigNotFound extends Error {
+  override get name(): string { return 'ConfigNotFound' }
+}
+
+/** Thrown where a file has no such application (nova.exception.PasteAppNotFound). */
+export class PasteAppNotFound extends Error {
+  override get name(): string { return 'PasteAppNotFound' }
+}
+
+/**
+ * Loads an application: from 'config:file.ini#name', from ini text, or from an object
+ * (paste.deploy.loadapp).
+ *
+ * @example
+ * const ini = `
+ * [app:main]
+ * paste.app_factory = demo:factory
+ * greeting = hello
+ * `
+ * const factory = (globalConf: Conf, localConf: Conf) => wsgify(() => localConf['greeting'])
+ * const app = await loadApp(ini, { registry: { 'demo:factory': factory } })
+ * await (await Request.blank('/').getResponse(app)).text() //=> 'hello'
+ */
+export async function loadApp(
+  source: string | ConfigObject, options: LoadOptions = {},
+): Promise<Application> {
+  const { file, name } = openConfig(source, options)
+  return await (await file.context('app', name, options.globalConf, [])).create() as Application
+}
+
+/** Loads a filter the same way (paste.deploy.loadfilter). */
+export async function loadFilter(
+  source: string | ConfigObject, options: LoadOptions = {},
+): Promise<Filter> {
+  const { file, name } = openConfig(source, options)
+  return await (await file.context('filter', name, options.globalConf, [])).create() as Filter
+}
+
+/** Loads applications from one ini file (nova.wsgi.Loader). */
+export class Loader {
+  readonly configPath: string
+  readonly #options: LoadOptions
+
+  constructor(configPath: string, options: LoadOptions = {}) {
+    const path = absolutePath(configPath, options.relativeTo ?? '.')
+    if (!fileSystem().existsSync(path)) {
+      throw new ConfigNotFound(`Could not find config at ${JSON.stringify(path)}; `
+        + 'give the path of an ini file')
+    }
+    this.configPath = path
+    this.#options = options
+  }
+
+  async loadApp(name: string): Promise<Application> {
+    const source = `config:${encodeURI(this.configPath)}`
+    const { file } = openConfig(source, this.#options)
+    if (!file.has('app', name)) {
+      throw new PasteAppNotFound(`Could not load paste app ${JSON.stringify(name)} from `
+        + `${this.configPath}; its apps are ${file.namesOf('app').join(', ') || '(none)'}`)
+    }
+    return loadApp(source, { ...this.#options, name })
+  }
+}
+
+function openConfig(
+  source: string | ConfigObject, options: LoadOptions,
+): { file: ConfigFile; name: string | undefined } {
+  if (typeof source === 'object') {
+    const sections = new Map(Object.entries(source).map(([heading, keys]) =>
+      [heading, new Map(Object.entries(keys))]))
+    return { file: new ConfigFile('(object)', sections, options), name: options.name }
+  }
+  if (/^\s*[[#;]|\n/.test(source)) {
+    const sections = parseIni(source, '(text)')
+    return { file: new ConfigFile('(text)', sections, options), name: options.name }
+  }
+  const [, scheme = '', rawPath = '', fragment] = /^(?:([a-z]+):)?([^#]*)(?:#(.*))?$/is.exec(source) ?? []
+  if (scheme.toLowerCase() !== 'config') {
+    throw new TypeError(`loadApp(${JSON.stringify(source)}): the place must be `
+      + `"config:file.ini#name"${scheme ? `, not "${scheme}:"` : ''}, ini text, or an object`)
+  }
+  const path = absolutePath(decodePath(rawPath) ?? rawPath, options.relativeTo)
+  if (!fileSystem().existsSync(path)) {
+    throw new ConfigNotFound(`Could not find config at ${JSON.stringify(path)}; check the path, `
+      + 'and relativeTo')
+  }
+  const sections = parseIni(fileSystem().readFileSync(path, 'utf8'), path)
+  return { file: new ConfigFile(path, sections, options), name: options.name ?? fragment }
+}
+
+interface FileSystem {
+  existsSync(path: string): boolean
+  readFileSync(path: string, encoding: 'utf8'): string
+}
+
+/** A module of Node (Deno and Bun have them too), reached without importing it. */
+function builtin<T>(id: string): T {
+  const found = typeof process === 'object' ? process.getBuiltinModule?.(id) : undefined
+  if (!found) throw new Error(`This runtime has no ${id}: give ini text or an object instead of a file`)
+  return found as T
+}
+const fileSystem = (): FileSystem => builtin<FileSystem>('node:fs')
+
+function absolutePath(path: string, relativeTo: string | undefined): string {
+  const { isAbsolute, resolve } = builtin<{
+    isAbsolute(path: string): boolean; resolve(...paths: string[]): string
+  }>('node:path')
+  if (isAbsolute(path)) return resolve(path)
+  if (relativeTo !== undefined) return resolve(relativeTo, path)
+  throw new ConfigNotFound(`The path ${JSON.stringify(path)} is relative: say to what, with `
+    + 'loadApp(..., { relativeTo: folder })')
+}
+
+type Sections = Map<string, Map<string, unknown>>
+
+/** Python's configparser: '=' or ':', whichever comes first; an indented line continues. */
+function parseIni(text: string, file: string): Sections {
+  const sections: Sections = new Map()
+  let section: Map<string, unknown> | undefined
+  let heading = ''
+  let key: string | undefined
+  for (const [at, line] of text.split(/\r?\n/).entries()) {
+    const fail = (rule: string): never => { throw new SyntaxError(`${file}, line ${at + 1}: ${rule}`) }
+    if (/^\s*[#;]/.test(line)) continue
+    const [, opened] = /^\[([^\]]*)\]\s*$/.exec(line) ?? []
+    const [, name, value = ''] = /^([^=:]*?)\s*[=:]\s*(.*?)\s*$/.exec(line) ?? []
+    if (key !== undefined && (line.trim() === '' || /^\s/.test(line))) {
+      section?.set(key, `${section.get(key) as string}\n${line.trim()}`)
+    } else if (opened !== undefined) {
+      heading = opened
+      key = undefined
+      if (sections.has(heading)) fail(`the section [${heading}] stands twice; merge them`)
+      sections.set(heading, section = new Map())
+    } else if (line.trim() !== '') {
+      if (!section) return fail(`${JSON.stringify(line)} comes before any [section]`)
+      if (!name) return fail(`${JSON.stringify(line)} in [${heading}] is no "key = value"`)
+      if (section.has(name)) fail(`the key ${JSON.stringify(name)} stands twice in [${heading}]`)
+      section.set(key = name, value)
+    }
+  }
+  for (const keys of sections.values()) {
+    for (const [name, value] of keys) keys.set(name, (value as string).replace(/\n+$/, ''))
+  }
+  return sections
+}
+
+type Kind = 'app' | 'filter'
+const PREFIXES: Readonly<Record<Kind, readonly string[]>> = {
+  app: ['app', 'application', 'composite', 'composit', 'pipeline', 'filter-app'],
+  filter: ['filter'],
+}
+const PROTOCOLS: Readonly<Record<Kind, readonly string[]>> = {
+  app: ['paste.app_factory', 'paste.composite_factory', 'paste.composit_factory'],
+  filter: ['paste.filter_factory', 'paste.filter_app_factory'],
+}
+type Factory = (...args: unknown[]) => unknown
+
+/** A section that has been looked up, with all that it names, and can be created. */
+interface Context {
+  create(): Promise<unknown>
+  /** What `use` adds to, before create() is called. */
+  target?: { protocol: string | null; globalConf: Conf; localConf: Conf }
+}
+
+class ConfigFile implements ConfigLoader {
+  readonly #file: string
+  readonly #sections: Sections
+  readonly #options: LoadOptions
+  readonly #here: string
+
+  constructor(file: string, sections: Sections, options: LoadOptions) {
+    this.#file = file
+    this.#sections = sections
+    this.#options = options
+    this.#here = file.startsWith('(') ? options.relativeTo ?? '' : file.replace(/[/\\][^/\\]*$/, '') || '/'
+  }
+
+  async getApp(name?: string, options: { globalConf?: Conf } = {}): Promise<Application> {
+    return await (await this.context('app', name, options.globalConf, [])).create() as Application
+  }
+  async getFilter(name: string, options: { globalConf?: Conf } = {}): Promise<Filter> {
+    return await (await this.context('filter', name, options.globalConf, [])).create() as Filter
+  }
+
+  has(kind: Kind, name: string): boolean { return this.#headings(kind, name).length > 0 }
+  namesOf(kind: Kind): string[] {
+    return [...this.#sections.keys()].flatMap((heading) => {
+      const [prefix = '', name = 'main'] = heading.split(/:(.*)/s)
+      return PREFIXES[kind].includes(prefix) ? [name.trim()] : []
+    })
+  }
+
+  #headings(kind: Kind, name: string | undefined): string[] {
+    return [...this.#sections.keys()].filter((heading) => {
+      const [prefix = '', own] = heading.split(/:(.*)/s)
+      if (!PREFIXES[kind].includes(prefix)) return false
+      return own === undefined ? name === undefined : own.trim() === (name ?? 'main')
+    })
+  }
+
+  #fail(heading: string, rule: string): never {
+    throw new TypeError(`${this.#file}, section [${heading}]: ${rule}`)
+  }
+
+  /** Looks a section up with everything that it names. No factory is called yet. */
+  async context(
+    kind: Kind, name: string | undefined, callerConf: Conf | undefined, trail: readonly string[],
+  ): Promise<Context> {
+    if (name !== undefined && /^[a-zA-Z]+:/.test(name)) return this.#elsewhere(kind, name, callerConf, trail)
+    const heading = this.#find(kind, name, trail)
+    const step = `${this.#file}[${heading}]`
+    if (trail.includes(step)) {
+      this.#fail(heading, `it needs itself: ${[...trail, step].join(' -> ')}; break the circle`)
+    }
+    const path = [...trail, step]
+    const { globalConf, localConf, additions } = this.#settings(heading, callerConf)
+    const filterWith = localConf['filter-with']
+    delete localConf['filter-with']
+    const context = await this.#byPrefix(kind, heading, { globalConf, localConf, additions }, path)
+    if (filterWith === undefined) return context
+    const outer = await this.context('filter', filterWith, globalConf, path)
+    return { ...context, create: async () => {
+      const filter = await outer.create() as Filter
+      const inner = await context.create()
+      return kind === 'app' ? filter(inner as Application)
+        : async (app: Application) => filter(await (inner as Filter)(app))
+    } }
+  }
+
+  #find(kind: Kind, name: string | undefined, trail: readonly string[]): string {
+    const [heading, second] = this.#headings(kind, name)
+    if (second !== undefined) {
+      this.#fail(second, `the name ${JSON.stringify(name ?? 'main')} is taken by [${heading as string}]; rename one`)
+    }
+    if (heading !== undefined) return heading
+    const known = this.namesOf(kind)
+    const asOther = this.has(kind === 'app' ? 'filter' : 'app', name ?? 'main')
+    throw new TypeError(`${this.#file}${trail.length ? `, from ${trail.at(-1) as string}` : ''}: there is no `
+      + `${kind} ${JSON.stringify(name ?? 'main')} (a section [${PREFIXES[kind].slice(0, 1)[0] as string}:${name ?? 'main'}])`
+      + (asOther ? `; the section of this name is ${kind === 'app' ? 'a filter' : 'an app'}, not ${kind === 'app' ? 'an app' : 'a filter'}`
+        : didYouMean(name ?? 'main', known)))
+  }
+
+  /** A section's keys, after interpolation, `set` and `get`. */
+  #settings(heading: string, callerConf: Conf = {}): {
+    globalConf: Conf; localConf: Conf; additions: Conf
+  } {
+    const own = this.#sections.get(heading) as Map<string, unknown>
+    const defaults = new Map<string, unknown>([
+      ...Object.entries(callerConf), ['here', this.#here], ['__file__', this.#file],
+      ...this.#sections.get('DEFAULT') ?? []])
+    const value = (key: string, keys: Map<string, unknown>): string =>
+      this.#interpolate(heading, key, keys.get(key), (name) => keys.get(name) ?? defaults.get(name), 0)
+    const globalConf: Conf = {}
+    for (const key of defaults.keys()) globalConf[key] = value(key, defaults)
+    Object.assign(globalConf, callerConf)
+    const localConf: Conf = {}
+    const additions: Conf = {}
+    const fetched: [string, string][] = []
+    for (const key of own.keys()) {
+      const [, verb, name = key] = /^(set|get)\s+(.*)$/.exec(key) ?? []
+      if (verb === 'set') additions[name] = globalConf[name] = value(key, own)
+      else if (verb === 'get') fetched.push([name, value(key, own)])
+      else if (!defaults.has(key)) localConf[key] = value(key, own)
+    }
+    for (const [name, source] of fetched) {
+      if (!(source in globalConf)) {
+        this.#fail(heading, `"get ${name} = ${source}": [DEFAULT] has no ${source}${
+          didYouMean(source, Object.keys(globalConf))}`)
+      }
+      localConf[name] = globalConf[source] as string
+    }
+    return { globalConf, localConf, additions }
+  }
+
+  /** %(name)s is another key, %% a percent sign, ${ENV:-otherwise} the environment's. */
+  #interpolate(
+    heading: string, key: string, raw: unknown, lookUp: (name: string) => unknown, depth: number,
+  ): string {
+    if (typeof raw !== 'string') return raw as string // objects give functions and the like
+    if (depth > 10) this.#fail(heading, `${key} = ${raw}: the values refer to each other in a circle`)
+    return raw.replace(/%(?:\((.*?)\)s|(%)|)|\$\{(\w+)(?::-(.*?))?\}/g,
+      (text, name?: string, percent?: string, variable?: string, otherwise?: string) => {
+        if (variable !== undefined) return this.#environment(heading, key, variable, otherwise)
+        if (percent) return '%'
+        if (name === undefined) {
+          this.#fail(heading, `${key} = ${raw}: "%" must be followed by "(name)s"; write "%%" for a percent sign`)
+        }
+        const found = lookUp(name)
+        if (found === undefined) this.#fail(heading, `${key} = ${raw}: ${text} names no key; define ${name} here or in [DEFAULT]`)
+        return this.#interpolate(heading, key, found, lookUp, depth + 1)
+      })
+  }
+
+  #environment(heading: string, key: string, variable: string, otherwise: string | undefined): string {
+    const value = typeof process === 'object' ? process.env?.[variable] : undefined
+    if (value === undefined && otherwise === undefined) {
+      this.#fail(heading, `${key}: the environment has no ${variable}; set it, or write \${${variable}:-value}`)
+    }
+    return value || (otherwise ?? '')
+  }
+
+  async #byPrefix(kind: Kind, heading: string, conf: SectionConf, trail: readonly string[]): Promise<Context> {
+    const { globalConf, localConf } = conf
+    if (heading.startsWith('pipeline:')) return this.#pipeline(heading, conf, trail)
+    if (heading.startsWith('filter-app:')) {
+      const next = localConf['next'] ?? this.#fail(heading, 'it needs "next", the name of an app')
+      delete localConf['next']
+      const inner = await this.context('app', next, globalConf, trail)
+      const filter = await this.#fromKeys('filter', heading, conf, trail)
+      return { create: async () => {
+        const app = await inner.create() as Application
+        return (await filter.create() as Filter)(app)
+      } }
+    }
+    return this.#fromKeys(kind, heading, conf, trail)
+  }
+
+  /** The last name is the app; of the filters, the first is outermost. */
+  async #pipeline(heading: string, { globalConf, localConf }: SectionConf, trail: readonly string[]): Promise<Context> {
+    const { pipeline, ...others } = localConf
+    const names = pipeline?.split(/\s+/).filter(Boolean) ?? []
+    if (names.length === 0) this.#fail(heading, 'it needs "pipeline", the names of filters and then of an app')
+    const [extra] = Object.keys(others)
+    if (extra !== undefined) this.#fail(heading, `a pipeline has no key ${JSON.stringify(extra)}; write "set ${extra}", or move it to the app's section`)
+    const app = await this.context('app', names.at(-1), globalConf, trail)
+    const filters: Context[] = []
+    for (const name of names.slice(0, -1)) filters.push(await this.context('filter', name, globalConf, trail))
+    return { create: async () => {
+      let made = await app.create() as Application
+      const wraps: Filter[] = []
+      for (const filter of filters) wraps.push(await filter.create() as Filter)
+      for (const wrap of wraps.reverse()) made = await wrap(made)
+      return made
+    } }
+  }
+
+  async #fromKeys(kind: Kind, heading: string, conf: SectionConf, trail: readonly string[]): Promise<Context> {
+    const { globalConf, localConf, additions } = conf
+    const { use } = localConf
+    if (use !== undefined) {
+      delete localConf['use']
+      const context = await this.context(kind, use, globalConf, trail)
+      const { target } = context
+      if (!target) return context
+      Object.assign(target.globalConf, additions, globalConf['__file__'] && { __file__: globalConf['__file__'] })
+      Object.assign(target.localConf, localConf)
+      const prefix = heading.split(':', 1)[0] as string
+      target.protocol ??= `paste.${prefix === 'application' ? 'app' : prefix === 'composit' ? 'composite' : prefix}_factory`
+      return context
+    }
+    const found = PROTOCOLS[kind].filter((protocol) => protocol in localConf)
+    const [protocol] = found
+    if (protocol === undefined || found.length > 1) {
+      this.#fail(heading, protocol === undefined
+        ? `it says not how to make ${kind === 'app' ? 'an app' : 'a filter'}: add "use = ..." or one of ${PROTOCOLS[kind].join(', ')}`
+        : `it has ${found.join(' and ')}; keep one of them`)
+    }
+    const value: unknown = localConf[protocol]
+    delete localConf[protocol]
+    const factory = await this.#factory(heading, protocol, value)
+    return makeContext(factory, { protocol, globalConf, localConf }, this, `${this.#file}, section [${heading}]`)
+  }
+
+  /** `config:` is another file, `call:` a factory, `egg:` a name of the registry. */
+  async #elsewhere(
+    kind: Kind, name: string, callerConf: Conf = {}, trail: readonly string[],
+  ): Promise<Context> {
+    const [scheme = '', rest = ''] = name.split(/:(.*)/s)
+    const heading = trail.at(-1)?.replace(/^.*\[|\]$/gs, '') ?? kind
+    if (scheme === 'config') {
+      const options = { ...this.#options, name: undefined, relativeTo: this.#here }
+      const { file, name: section } = openConfig(name, options)
+      return file.context(kind, section, callerConf, trail)
+    }
+    if (scheme !== 'call' && scheme !== 'egg') {
+      this.#fail(heading, `use = ${name}: "${scheme}:" is unknown; write "config:", "call:", "egg:" or the name of a section`)
+    }
+    const factory = await this.#factory(heading, 'use', scheme === 'egg' ? name : rest)
+    const protocol = name === 'egg:Paste#urlmap' ? 'paste.composite_factory' : null
+    const target = { protocol, globalConf: { ...callerConf }, localConf: {} }
+    return makeContext(factory, target, this, `${this.#file}, section [${heading}]`)
+  }
+
+  /** 'module:holder.name' as a function that calls `name` as a method of its holder. */
+  async #factory(heading: string, key: string, spec: unknown): Promise<Factory> {
+    if (typeof spec === 'function') return spec as Factory
+    const text = String(spec)
+    const { registry = {} } = this.#options
+    if (Object.hasOwn(registry, text)) return asFactory(registry, text, () =>
+      this.#fail(heading, `${key} = ${text}: the registry has ${show(registry[text])} for it, not a function`))
+    if (text === 'egg:Paste#urlmap') return urlmapFactory as Factory
+    const [module = '', path = ''] = text.split(/:(.*)/s)
+    if (!path || module === 'egg') {
+      this.#fail(heading, `${key} = ${text}: ${module === 'egg' ? 'an egg is looked up in the registry by this text'
+        : 'write "module:name"'}${didYouMean(text, Object.keys(registry))}`)
+    }
+    let holder: unknown = Object.hasOwn(registry, module) ? registry[module]
+      : module === 'mini-wsgi' ? OWN_FACTORIES() : await this.#import(heading, key, text, module)
+    const names = path.split('.')
+    for (const name of names.slice(0, -1)) holder = (holder as Record<string, unknown> | undefined)?.[name]
+    return asFactory(holder, names.at(-1) as string, () =>
+      this.#fail(heading, `${key} = ${text}: ${module} has no function ${path}${
+        didYouMean(names[0] as string, Object.keys(Object(holder) as object))}`))
+  }
+
+  async #import(heading: string, key: string, text: string, module: string): Promise<unknown> {
+    const base = `${this.#here}/${module}`
+    const known = Object.keys(this.#options.registry ?? {})
+    if (this.#here) {
+      for (const path of [base, `${this.#here}/${module.replaceAll('.', '/')}`]
+        .flatMap((stem) => ['.js', '.mjs', '.ts'].map((ending) => stem + ending))) {
+        if (!fileSystem().existsSync(path)) continue
+        const { pathToFileURL } = builtin<{ pathToFileURL(path: string): { href: string } }>('node:url')
+        return import(/* webpackIgnore: true */ /* @vite-ignore */ pathToFileURL(path).href) as Promise<unknown>
+      }
+    }
+    this.#fail(heading, `${key} = ${text}: there is no ${module}.js, .mjs or .ts beside the file, and the `
+      + `registry passed to loadApp() has no ${JSON.stringify(text)}${didYouMean(text, known)}`)
+  }
+}
+
+type SectionConf = { globalConf: Conf; localConf: Conf; additions: Conf }
+
+/** What an ini file may name as `mini-wsgi:...`. */
+const OWN_FACTORIES = (): Record<string, unknown> => ({ RequestId, RequestBodySizeLimiter,
+  HTTPProxyToWSGI, CORS, CatchErrors, AccessLog, urlmapFactory, pipelineFactory })
+
+function asFactory(holder: unknown, name: string, fail: () => never): Factory {
+  const table = Object(holder) as Record<string, unknown>
+  if (typeof table[name] !== 'function') fail()
+  return (...args) => (table[name] as Factory)(...args)
+}
+
+function makeContext(
+  factory: Factory, target: NonNullable<Context['target']>, loader: ConfigLoader, place: string,
+): Context {
+  return { target, create: async () => {
+    const { protocol, globalConf, localConf } = target
+    const isFilter = protocol?.startsWith('paste.filter') ?? false
+    const made = protocol === 'paste.filter_app_factory'
+      ? (app: Application) => factory(app, globalConf, localConf)
+      : protocol === 'paste.composite_factory' || protocol === 'paste.composit_factory'
+        ? await factory(loader, globalConf, localConf) : await factory(globalConf, localConf)
+    if (isFilter ? typeof made === 'function' : isApplication(made)) return made
+    throw new TypeError(`${place}: its factory made ${show(made)}; `
+      + (isFilter ? 'a filter factory returns (app) => app' : 'an app factory returns an application'))
+  } }
+}
+
+/** '; did you mean "x"?', or what there is. */
+function didYouMean(name: string, known: readonly string[]): string {
+  const close = known.filter((other) => distance(name.toLowerCase(), other.toLowerCase()) <= 2 + name.length / 5)
+  if (close.length > 0) return `; did you mean ${close.map((one) => JSON.stringify(one)).join(' or ')}?`
+  return known.length > 0 ? ` (there are: ${known.join(', ')})` : ''
+}
+
+/** Edits from one word to another (Levenshtein). */
+function distance(a: string, b: string): number {
+  let row = Array.from({ length: b.length + 1 }, (_, at) => at)
+  for (let i = 1; i <= a.length; i++) {
+    const next = [i]
+    for (let j = 1; j <= b.length; j++) {
+      next[j] = Math.min((next[j - 1] as number) + 1, (row[j] as number) + 1,
+        (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1))
+    }
+    row = next
+  }
+  return row[b.length] as number
+}
+
+/**
+ * A composite of path prefixes: `use = egg:Paste#urlmap`, then `/prefix: app` (paste.urlmap).
+ *
+ * @example
+ * const hello = () => wsgify((req) => `hello from ${req.scriptName}`)
+ * const app = await loadApp({
+ *   'composite:main': { use: 'egg:Paste#urlmap', '/v1': 'hello' },
+ *   'app:hello': { 'paste.app_factory': hello },
+ * })
+ * await (await Request.blank('/v1').getResponse(app)).text() //=> 'hello from /v1'
+ */
+export async function urlmapFactory(
+  loader: ConfigLoader, globalConf: Conf, localConf: Conf,
+): Promise<URLMap> {
+  const { not_found_app: notFound = globalConf['not_found_app'], ...mounts } = localConf
+  const notFoundApp = notFound ? await loader.getApp(notFound, { globalConf }) : undefined
+  const map = new URLMap({}, { notFoundApp })
+  for (const [key, name] of Object.entries(mounts)) map.set(key, await loader.getApp(name, { globalConf }))
+  return map
+}
+
+/**
+ * A composite of pipelines, one for each value of `auth_strategy` (nova's pipeline_factory).
+ *
+ * @example
+ * const hello = () => wsgify(() => 'hello')
+ * const app = await loadApp({
+ *   DEFAULT: { auth_strategy: 'noauth2' },
+ *   'composite:main': { use: 'call:mini-wsgi:pipelineFactory', noauth2: 'hello' },
+ *   'app:hello': { 'paste.app_factory': hello },
+ * })
+ * await (await Request.blank('/').getResponse(app)).text() //=> 'hello'
+ */
+export async function pipelineFactory(
+  loader: ConfigLoader, globalConf: Conf, localConf: Conf,
+): Promise<Application> {
+  const strategy = localConf['auth_strategy'] ?? globalConf['auth_strategy'] ?? 'keystone'
+  const names = localConf[strategy]?.split(/\s+/).filter(Boolean) ?? []
+  const last = names.pop()
+  if (last === undefined) {
+    throw new TypeError(`auth_strategy = ${strategy} names no pipeline (there are: `
+      + `${Object.keys(localConf).join(', ')}); add "${strategy} = filters app"`)
+  }
+  const filters: Filter[] = []
+  for (const name of names) filters.push(await loader.getFilter(name))
+  let app = await loader.getApp(last)
+  for (const filter of filters.reverse()) app = await filter(app)
+  return app
+}
+
+// 10. Seeing it work ─────────────────────────────────────────────────────────────────────
+// Arrives: any application. Leaves: the same, watched. `validator` stands between a server
+// and an application, or between any two layers, and throws where either breaks the contract
+// of chapter 1. It ports wsgiref.validate; the tests of this file wrap every application in it.
+
+/**
+ * Asserts PEP 3333 on both sides of an application (wsgiref.validate.validator).
+ *
+ * @example
+ * const wrong = (() => 'hello') as unknown as Application
+ * validator(wrong)(Request.blank('/').environ, () => () => {}) //=> throws /body.*a bare string/
+ */
+export function validator(app: Application | DecoratedMethod): ApplicationFunction {
+  return (...args: unknown[]) => {
+    check(args.length === 2, 'server', `called the application with ${args.length} arguments`,
+      'pass environ and startResponse')
+    const [environ, startResponse] = args as [Environ, StartResponse]
+    checkEnviron(environ)
+    environ['wsgi.input'] = checkedInput(environ['wsgi.input'])
+    environ['wsgi.errors'] = checkedErrors(environ['wsgi.errors'])
+    const state: Started = { status: null }
+    const body = callApplication(app as Application, environ, (...given) =>
+      checkedStart(given, state, startResponse))
+    return isPromise(body) ? (body.then((late) => checkedBody(late, state)) as Promise<Body>)
+      : checkedBody(body, state)
+  }
+}
+
+type Started = { status: string | null }
+
+/** A violation names the layer, what it did, and what to do instead. */
+function check(isFine: unknown, layer: string, did: string, repair: string): asserts isFine {
+  if (!isFine) throw new TypeError(`validator: the ${layer} ${did}; ${repair}`)
+}
+
+const CGI_KEYS = ['REQUEST_METHOD', 'SERVER_NAME', 'SERVER_PORT', 'wsgi.version', 'wsgi.url_scheme',
+  'wsgi.input', 'wsgi.errors', 'wsgi.multithread', 'wsgi.multiprocess', 'wsgi.run_once']
+
+function checkEnviron(environ: Environ): void {
+  const prototype = typeof environ === 'object' && environ !== null
+    ? Object.getPrototypeOf(environ) as object | null : undefined
+  const isPlain = prototype === null
+    || (prototype !== undefined && Object.getPrototypeOf(prototype) === null && !Array.isArray(environ))
+  check(isPlain, 'server', `gave ${show(environ)} as environ`, 'give a plain dictionary')
+  for (const key of CGI_KEYS) check(key in environ, 'server', `left out environ['${key}']`, 'set it')
+  for (const key of ['HTTP_CONTENT_TYPE', 'HTTP_CONTENT_LENGTH']) {
+    check(!(key in environ), 'server', `set environ['${key}']`, `call it ${key.slice(5)}`)
+  }
+  for (const [key, value] of Object.entries(environ)) {
+    check(key.includes('.') || typeof value === 'string' || value === undefined, 'server',
+      `set environ['${key}'] to ${show(value)}`, 'keys without a dot hold strings')
+  }
+  const version = environ['wsgi.version']
+  check(Array.isArray(version) && version.length === 2, 'server',
+    `set wsgi.version to ${show(version)}`, 'use [1, 0]')
+  check(/^https?$/.test(environ['wsgi.url_scheme']), 'server',
+    `set wsgi.url_scheme to ${show(environ['wsgi.url_scheme'])}`, 'use "http" or "https"')
+  checkPaths(environ)
+  check(typeof environ['wsgi.errors']?.write === 'function', 'server',
+    'gave a wsgi.errors without write()', 'give an object with write(text)')
+}
+
+function checkPaths({ SCRIPT_NAME: script = '', PATH_INFO: path, CONTENT_LENGTH: length }: Environ): void {
+  check(script === '' || script.startsWith('/'), 'server',
+    `set SCRIPT_NAME to ${show(script)}`, 'start it with "/" or leave it empty')
+  check(script !== '/', 'server', 'set SCRIPT_NAME to "/"', 'make it "" and PATH_INFO "/"')
+  check(!path || path.startsWith('/'), 'server',
+    `set PATH_INFO to ${show(path)}`, 'start it with "/" or leave it empty')
+  check(path || script, 'server', 'left SCRIPT_NAME and PATH_INFO empty', 'one of them must say the path')
+  check(!length || /^\d+$/.test(length), 'server',
+    `set CONTENT_LENGTH to ${show(length)}`, 'it is a number of bytes')
+}
+
+function checkedInput(input: Input): Input {
+  check(typeof input?.read === 'function' && Symbol.asyncIterator in input, 'server',
+    `gave ${show(input)} as wsgi.input`, 'give an object with read(size?) and async iteration')
+  if (input instanceof BufferedInput) return input // ours: Request knows that it can read it again
+  return {
+    read: async (...sizes: unknown[]) => {
+      check(sizes.length <= 1 && (sizes[0] === undefined || typeof sizes[0] === 'number'), 'application',
+        `called wsgi.input.read(${sizes.map(show).join(', ')})`, 'pass a number of bytes, or nothing')
+      const chunk = await input.read(...sizes as [number])
+      check(chunk instanceof Uint8Array, 'server', `read ${show(chunk)} from wsgi.input`, 'return bytes')
+      return chunk
+    },
+    [Symbol.asyncIterator]: () => input[Symbol.asyncIterator](),
+  }
+}
+
+function checkedErrors(errors: Environ['wsgi.errors']): Environ['wsgi.errors'] {
+  return { write: (text: unknown) => {
+    check(typeof text === 'string', 'application', `wrote ${show(text)} to wsgi.errors`, 'write a string')
+    return errors.write(text)
+  } }
+}
+
+function checkedStart(given: unknown[], state: Started, startResponse: StartResponse): Write {
+  const [status, headers, excInfo] = given as [string, HeaderList, unknown]
+  check(given.length === 2 || given.length === 3, 'application',
+    `called startResponse with ${given.length} arguments`, 'pass status, headers and perhaps excInfo')
+  check(state.status === null || excInfo, 'application', 'called startResponse twice',
+    'a second call must pass the error as its third argument, excInfo')
+  check(typeof status === 'string' && /^[1-9]\d\d .*$/.test(status), 'application',
+    `gave the status ${show(status)}`, 'write three digits, a space and a reason: "200 OK"')
+  checkHeaders(headers, Number(status.slice(0, 3)))
+  check(excInfo === undefined || excInfo === null || typeof excInfo === 'object', 'application',
+    `gave ${show(excInfo)} as excInfo`, 'pass the error that was caught')
+  state.status = status
+  const write = excInfo === undefined ? startResponse(status, headers)
+    : startResponse(status, headers, excInfo)
+  check(typeof write === 'function', 'server', 'returned no write() from startResponse', 'return one')
+  return (chunk) => {
+    checkChunk(chunk, 'wrote')
+    return write(chunk)
+  }
+}
+
+const HOP_BY_HOP = /^(connection|keep-alive|proxy-authenticate|proxy-authorization|te|trailers|transfer-encoding|upgrade)$/i
+
+function checkHeaders(headers: HeaderList, code: number): void {
+  check(Array.isArray(headers), 'application', `gave ${show(headers)} as headers`, 'give a list of [name, value]')
+  let hasType = false
+  for (const pair of headers as unknown[]) {
+    check(Array.isArray(pair) && pair.length === 2 && pair.every((text) => typeof text === 'string'),
+      'application', `gave the header ${show(pair)}`, 'give [name, value], both strings')
+    const [name, value] = pair as [string, string]
+    check(/^[A-Za-z][\w-]*$/.test(name) && !/[-_]$/.test(name), 'application',
+      `gave the header name ${show(name)}`, 'use letters, digits and "-", and end in a letter or digit')
+    check(name.toLowerCase() !== 'status', 'application', 'gave a header named Status', 'use the first argument')
+    check(!HOP_BY_HOP.test(name), 'application', `gave the hop-by-hop header ${name}`, 'leave it to the server')
+    check(!/[\x00-\x08\x0a-\x1f\x7f]/.test(value), 'application',
+      `gave ${name} the value ${show(value)}`, 'take out the control characters')
+    hasType ||= name.toLowerCase() === 'content-type'
+  }
+  const mayHave = code !== 204 && code !== 304
+  check(hasType === mayHave, 'application', `answered ${code} ${hasType ? 'with' : 'without'} a Content-Type`,
+    mayHave ? 'add the header' : 'there is no body: leave it out')
+}
+
+const checkChunk = (chunk: unknown, did: string): void =>
+  check(typeof chunk === 'string' || chunk instanceof Uint8Array, 'application',
+    `${did} the chunk ${show(chunk)}`, 'a chunk is a string or bytes')
+
+function checkedBody(body: Body, state: Started): Body {
+  check(typeof body !== 'string', 'application', `returned the body ${show(body)}, a bare string`,
+    'return a list: [text]')
+  check(!(body instanceof Uint8Array) && isIterable(body), 'application', `returned ${show(body)} as body`,
+    'return an iterable of strings or bytes')
+  const reader = new BodyReader(body)
+  let closed = false
+  const see = (step: IteratorResult<Chunk>): IteratorResult<Chunk> => {
+    if (step.done) return step
+    check(state.status !== null, 'application', 'sent a chunk before startResponse', 'call it first')
+    checkChunk(step.value, 'sent')
+    return step
+  }
+  const iterator = {
+    next(): unknown {
+      check(!closed, 'server', 'read the body after closing it', 'stop reading first')
+      const step = reader.next()
+      return isPromise(step) ? step.then(see) : see(step)
+    },
+    close(): unknown {
+      check(!closed, 'server', 'closed the body twice', 'call close() once')
+      closed = true
+      return reader.end()
+    },
+    [reader.isSync ? Symbol.iterator : Symbol.asyncIterator]: () => iterator,
+  }
+  return iterator as unknown as Body
+}
+
+// 11. Hosting ────────────────────────────────────────────────────────────────────────────
+// Arrives: a request as the platform gives it, 'GET /v1/servers/42?detail=1 HTTP/1.1' behind
+// node:http or a web-standard Request. Leaves: the environ of chapter 1; and when the
+// application has answered, status, headers and body in the platform's own form. Nothing here
+// touches the process.
+
+/**
+ * An application as a fetch handler: for Workers, Deno, Bun and service workers.
+ *
+ * @example
+ * const handler = toFetch(wsgify((req) => `hello from ${req.path}`))
+ * const response = await handler(new globalThis.Request('http://localhost/v1'))
+ * [response.status, await response.text()] //=> [200, 'hello from /v1']
+ */
+export function toFetch(app: Application): (request: FetchRequest, ...rest: unknown[]) => Promise<FetchResponse>
+export function toFetch(app: DecoratedMethod): (request: FetchRequest, ...rest: unknown[]) => Promise<FetchResponse>
+export function toFetch(
+  app: Application | DecoratedMethod,
+): (request: FetchRequest, ...rest: unknown[]) => Promise<FetchResponse> {
+  return async (request, ...rest) => {
+    const environ = fetchEnviron(request)
+    if (!environ) return webResponse('400 Bad Request', [['Content-Type', 'text/plain']], 'Bad Request\n')
+    environ['mini.args'] = rest // Workers: the bindings and the context
+    try {
+      const { status, headers, body } = await collect(app as Application, environ)
+      return webResponse(status, headers, await webBody(request.method, status, body))
+    } catch (error) {
+      return webFailure(error, environ)
+    }
+  }
+}
+
+const webResponse = (status: string, headers: HeaderList, body: unknown): FetchResponse =>
+  new (webBodyClass())(body, {
+    status: Number(status.slice(0, 3)), statusText: status.slice(4), headers,
+  }) as unknown as FetchResponse
+
+async function webFailure(error: unknown, environ: Environ): Promise<FetchResponse> {
+  const isAnswer = error instanceof Error && '__call__' in error
+  if (!isAnswer) environ['wsgi.errors'].write(`${environ.PATH_INFO}: ${errorText(error)}\n`)
+  const { status, headers, body } =
+    await collect(isAnswer ? error as unknown as Application : new HTTPInternalServerError(), environ)
+  return webResponse(status, headers, await webBody(environ.REQUEST_METHOD, status, body))
+}
+
+function fetchEnviron(request: FetchRequest): Environ | null {
+  const url = new URL(request.url)
+  const path = decodePath(url.pathname)
+  if (path === null) return null
+  const environ = makeEnviron(request.method, url.protocol.slice(0, -1), url.host)
+  Object.assign(environ, {
+    PATH_INFO: path, QUERY_STRING: url.search.slice(1), REQUEST_URI: url.pathname + url.search,
+    SERVER_PROTOCOL: 'HTTP/1.1', HTTP_HOST: url.host, 'wsgi.input_terminated': true,
+  })
+  request.headers.forEach((value: string, name: string) => {
+    if (!name.includes('_')) environ[headerKey(name)] = value
+  })
+  const { body } = request
+  if (body) environ['wsgi.input'] = new StreamInput(iterate(body as unknown as Body) as AsyncIterator<Uint8Array>)
+  Object.defineProperty(environ, 'mini.signal', {
+    get: () => request.signal, enumerable: true, configurable: true })
+  return environ
+}
+
+/** A body for a web Response: null, bytes, or a stream that is pulled chunk by chunk. */
+async function webBody(method: string, status: string, body: Body): Promise<unknown> {
+  const reader = new BodyReader(body)
+  if (method === 'HEAD' || /^(204|205|304)/.test(status)) {
+    await reader.end()
+    return null
+  }
+  if (Array.isArray(body) && !('close' in body)) return joinBytes((body as Chunk[]).map(toBytes))
+  return new ReadableStream({
+    async pull(controller) {
+      try {
+        for (;;) {
+          const step = await reader.next()
+          if (step.done) {
+            await reader.end()
+            controller.close()
+            return
+          }
+          if (step.value.length > 0) {
+            controller.enqueue(toBytes(step.value))
+            return
+          }
+        }
+      } catch (error) {
+        await reader.end()
+        throw error
+      }
+    },
+    cancel: () => reader.end(),
+  })
+}
+
+/** `wsgi.input` over an iterator of chunks. */
+class StreamInput implements Input {
+  readonly #source: AsyncIterator<Uint8Array>
+  #left: Uint8Array = new Uint8Array(0)
+
+  constructor(source: AsyncIterator<Uint8Array>) { this.#source = source }
+
+  async read(size = -1): Promise<Uint8Array> {
+    const chunks = [this.#left]
+    let length = this.#left.length
+    while (size < 0 || length < size) {
+      const step = await this.#source.next()
+      if (step.done) break
+      chunks.push(step.value)
+      length += step.value.length
+    }
+    const all = joinBytes(chunks)
+    this.#left = size < 0 ? all.subarray(all.length) : all.subarray(size)
+    return size < 0 ? all : all.subarray(0, size)
+  }
+
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
+    if (this.#left.length > 0) yield this.#left
+    this.#left = new Uint8Array(0)
+    for (let step = await this.#source.next(); !step.done; step = await this.#source.next()) yield step.value
+  }
+}
+
+/**
+ * A fetch handler as an application.
+ *
+ * @example
+ * const inner = fromFetch(async (request) => new globalThis.Response(`hi ${request.url}`))
+ * const app = new URLMap({ '/web': inner })
+ * await (await Request.blank('/web/x').getResponse(app)).text() //=> 'hi http://localhost/web/x'
+ */
+export function fromFetch(
+  handler: (request: FetchRequest) => FetchResponse | Promise<FetchResponse>,
+): Wsgified<[], unknown> {
+  return wsgify(async (req) => {
+    const hasBody = req.method !== 'GET' && req.method !== 'HEAD'
+    const headers = [...req.headers].filter(([name]) => !HOP_BY_HOP.test(name))
+    const WebRequest = (globalThis as unknown as {
+      Request: new (url: string, init: object) => FetchRequest }).Request
+    const request = new WebRequest(req.url, {
+      method: req.method, headers, duplex: 'half',
+      ...req.signal && { signal: req.signal },
+      ...hasBody && { body: inputStream(req.environ['wsgi.input']) },
+    })
+    return fromWebResponse(await handler(request) as unknown as WebResponse)
+  })
+}
+
+/** An input as a ReadableStream, read when it is pulled. */
+function inputStream(input: Input): WebStream {
+  const iterator = input[Symbol.asyncIterator]()
+  return new ReadableStream({
+    async pull(controller) {
+      const step = await iterator.next()
+      if (step.done) controller.close()
+      else controller.enqueue(step.value)
+    },
+    cancel: () => iterator.return?.(),
+  })
+}
+
+// node:http, by the shapes that we use.
+interface NodeRequest {
+  method?: string | undefined
+  url?: string | undefined
+  baseUrl?: string
+  httpVersion: string
+  httpVersionMajor: number
+  rawHeaders: string[]
+  socket: NodeSocket
+  complete: boolean
+  on(event: string, listener: (value: never) => void): unknown
+  pause(): unknown
+  resume(): unknown
+}
+interface NodeSocket {
+  remoteAddress?: string | undefined
+  localPort?: number | undefined
+  encrypted?: boolean
+  destroyed: boolean
+  destroy(): unknown
+  on(event: string, listener: () => void): unknown
+}
+interface NodeResponse {
+  headersSent: boolean
+  writableFinished: boolean
+  destroyed: boolean
+  shouldKeepAlive: boolean
+  writeHead(code: number, reason: string, headers: string[]): unknown
+  write(chunk: Chunk): boolean
+  end(chunk?: Chunk): unknown
+  once(event: string, listener: () => void): unknown
+}
+/** What a node:http server calls. */
+type NodeHandler = (req: NodeRequest, res: NodeResponse) => void
+
+/**
+ * An application as a node:http handler; inside Express or Connect, `req.baseUrl` becomes
+ * SCRIPT_NAME.
+ *
+ * @example
+ * const { createServer } = await import('node:http')
+ * const server = createServer(toNode(wsgify(() => 'hello')))
+ * await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+ * const { port } = server.address() as { port: number }
+ * await (await fetch(`http://127.0.0.1:${port}/`)).text() //=> 'hello'
+ * server.close()
+ */
+export function toNode(app: Application): NodeHandler
+export function toNode(app: DecoratedMethod): NodeHandler
+export function toNode(app: Application | DecoratedMethod): NodeHandler {
+  return nodeHandler(app as Application, {})
+}
+
+/** What makeServer asks of the adapter beyond toNode. */
+interface NodeOptions {
+  maxBody?: number | undefined
+  maxUrlLen?: number | undefined
+  multiprocess?: boolean | undefined
+}
+
+function nodeHandler(app: Application, options: NodeOptions): NodeHandler {
+  const host = new NodeHost(options)
+  return (req, res) => {
+    const exchange = new NodeExchange(host, req, res)
+    const environ = nodeEnviron(host, exchange)
+    if (typeof environ === 'string') exchange.refuse(environ)
+    else exchange.run(app, environ)
+  }
+}
+
+/** What the requests of one adapter share. */
+class NodeHost {
+  readonly options: NodeOptions
+  readonly byteLength: (text: string) => number
+  readonly errors = { write: (text: string): void => { console.error(text.trimEnd()) } }
+  readonly #keys = new Map<string, string>()
+  readonly #open = new WeakMap<NodeSocket, Set<NodeExchange>>()
+
+  constructor(options: NodeOptions) {
+    this.options = options
+    const { Buffer } = builtin<{ Buffer: { byteLength(text: string): number } }>('node:buffer')
+    this.byteLength = Buffer.byteLength
+  }
+
+  /** The environ key of a header; '' for one that would pass for another: X_A beside X-A. */
+  key(name: string): string {
+    const known = this.#keys.get(name)
+    if (known !== undefined) return known
+    const key = name.includes('_') ? '' : headerKey(name)
+    if (this.#keys.size < 1000) this.#keys.set(name, key) // a client cannot make it grow
+    return key
+  }
+
+  /**
+   * Tells the exchange when its socket closes. Only the first answer in line on a connection
+   * hears of it from node; those that are pipelined behind it would stay open.
+   */
+  watch(exchange: NodeExchange): void {
+    const { socket } = exchange.req
+    let open = this.#open.get(socket)
+    if (!open) {
+      const exchanges = open = new Set<NodeExchange>()
+      this.#open.set(socket, open)
+      socket.on('close', () => { for (const each of exchanges) each.gone() })
+    }
+    open.add(exchange)
+    if (socket.destroyed) exchange.gone()
+  }
+  unwatch(exchange: NodeExchange): void { this.#open.get(exchange.req.socket)?.delete(exchange) }
+}
+
+const WSGI_VERSION: readonly number[] = [1, 0]
+
+/** The environ of a node:http request; a status where the request has to be refused. */
+function nodeEnviron(host: NodeHost, exchange: NodeExchange): Environ | string {
+  const { req } = exchange
+  const { socket } = req
+  let target = req.url ?? '/'
+  if (req.httpVersionMajor !== 1) return '505 HTTP Version Not Supported'
+  if (target.length > (host.options.maxUrlLen ?? Infinity)) return '414 Request URI Too Long'
+  if (target[0] !== '/') target = target === '*' ? '/' : /^https?:\/\/[^/?#]+(.*)$/i.exec(target)?.[1] ?? ''
+  const mark = target.indexOf('?')
+  const path = decodePath(mark < 0 ? target : target.slice(0, mark))
+  const script = req.baseUrl ? decodePath(req.baseUrl) : ''
+  if (path === null || script === null || (path !== '' && path[0] !== '/')) return '400 Bad Request'
+  const environ: Environ = {
+    REQUEST_METHOD: req.method ?? 'GET',
+    SCRIPT_NAME: script,
+    PATH_INFO: path || (script ? '' : '/'),
+    QUERY_STRING: mark < 0 ? '' : target.slice(mark + 1),
+    REQUEST_URI: req.url,
+    SERVER_NAME: 'localhost',
+    SERVER_PORT: String(socket.localPort ?? 80),
+    SERVER_PROTOCOL: req.httpVersion === '1.0' ? 'HTTP/1.0' : 'HTTP/1.1',
+    REMOTE_ADDR: socket.remoteAddress ?? '',
+    'wsgi.version': WSGI_VERSION,
+    'wsgi.url_scheme': socket.encrypted ? 'https' : 'http',
+    'wsgi.input': exchange.input,
+    'wsgi.errors': host.errors,
+    'wsgi.multithread': false,
+    'wsgi.multiprocess': host.options.multiprocess ?? false,
+    'wsgi.run_once': false,
+    'wsgi.input_terminated': true,
+    get 'mini.signal'() { return exchange.signal },
+  }
+  return addHeaders(environ, host, req) ?? environ
+}
+
+/** Adds the headers as they came; a status where two readers could disagree about them. */
+function addHeaders(environ: Environ, host: NodeHost, req: NodeRequest): string | null {
+  const raw = req.rawHeaders
+  for (let at = 0; at < raw.length; at += 2) {
+    const key = host.key(raw[at] as string)
+    const value = raw[at + 1] as string
+    if (key === '') continue
+    const earlier = environ[key]
+    if (earlier === undefined) environ[key] = value
+    else if (key === 'HTTP_HOST' || key === 'CONTENT_TYPE') return '400 Bad Request'
+    else environ[key] = earlier as string + (key === 'HTTP_COOKIE' ? '; ' : ', ') + value
+  }
+  const name = environ['HTTP_HOST']
+  if (name !== undefined ? name !== '' && !HOST.test(name) : environ.SERVER_PROTOCOL === 'HTTP/1.1') {
+    return '400 Bad Request'
+  }
+  const coding = environ['HTTP_TRANSFER_ENCODING']
+  if (coding === undefined) return null
+  delete environ.CONTENT_LENGTH
+  delete environ['HTTP_TRANSFER_ENCODING'] // the server has undone it
+  const isKnown = coding.toLowerCase() === 'chunked' && environ.SERVER_PROTOCOL === 'HTTP/1.1'
+  return isKnown ? null : '400 Bad Request'
+}
+
+const GATHER = 64 * 1024
+
+/** One request and its answer on a node:http server. */
+class NodeExchange {
+  readonly req: NodeRequest
+  readonly input: NodeInput
+  readonly #res: NodeResponse
+  readonly #host: NodeHost
+  #environ: Environ | undefined
+  #code = 0
+  #reason = ''
+  #headers: HeaderList | undefined
+  #declared = -1   // Content-Length of the answer, where there is one
+  #sent = 0
+  #reader: BodyReader | undefined
+  #controller: { signal: Signal; abort(): void } | undefined
+  #isOver = false
+
+  constructor(host: NodeHost, req: NodeRequest, res: NodeResponse) {
+    this.req = req
+    this.#res = res
+    this.#host = host
+    this.input = new NodeInput(req, host.options.maxBody ?? Infinity)
+  }
+
+  get signal(): Signal {
+    if (!this.#controller) {
+      this.#controller = new AbortController()
+      if (!this.#isOver) this.#host.watch(this)
+    }
+    return this.#controller.signal
+  }
+
+  run(app: Application, environ: Environ): void {
+    this.#environ = environ
+    try {
+      const body = callApplication(app, environ, (status, headers, excInfo) =>
+        this.#start(status, headers, excInfo))
+      if (isPromise(body)) body.then((late) => { this.#send(late) }, (error) => { this.#fail(error) })
+      else this.#send(body)
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  refuse(status: string): void {
+    this.#res.shouldKeepAlive = false
+    this.#start(status, [['Content-Type', 'text/plain']])
+    this.#send([`${status}\n`])
+  }
+
+  #start(status: string, headers: HeaderList, excInfo?: unknown): Write {
+    if (this.#headers && !excInfo) throw new Error(TWICE)
+    if (excInfo && this.#res.headersSent) throw excInfo
+    const [, code, reason = ''] = STATUS_LINE.exec(status) ?? []
+    if (!code) {
+      throw new TypeError(`The status ${show(status)} must be three digits from 200 to 999, a `
+        + 'space and a reason, as in "200 OK"')
+    }
+    this.#declared = -1
+    for (const [name, value] of headers) this.#checkHeader(name, value)
+    this.#code = Number(code)
+    this.#reason = reason
+    this.#headers = headers
+    return (chunk) => this.#write(chunk)
+  }
+
+  #checkHeader(name: string, value: string): void {
+    if (!TOKEN.test(name) || HOP_BY_HOP.test(name) || typeof value !== 'string' || BAD_VALUE.test(value)) {
+      throw new TypeError(`The header ${show(name)}: ${show(value)} cannot be sent: the name must be `
+        + 'a token and not hop-by-hop, the value a string without control characters, below U+0100')
+    }
+    if (name.length !== 14 || name.toLowerCase() !== 'content-length') return
+    if (!/^\d+$/.test(value) || (this.#declared >= 0 && this.#declared !== Number(value))) {
+      throw new TypeError(`Content-Length ${show(value)} must be one number of bytes`)
+    }
+    this.#declared = Number(value)
+  }
+
+  get #hasBody(): boolean {
+    return this.#code !== 204 && this.#code !== 304 && this.req.method !== 'HEAD'
+  }
+
+  #writeHead(length: number): void {
+    const flat: string[] = []
+    const isFramed = this.#code !== 204 && this.#code !== 304
+    for (const [name, value] of this.#headers as HeaderList) {
+      if (isFramed || name.toLowerCase() !== 'content-length') flat.push(name, value)
+    }
+    if (isFramed && length >= 0 && this.#declared < 0) flat.push('Content-Length', String(length))
+    if (!this.req.complete && this.input.isTooLarge) this.#res.shouldKeepAlive = false
+    this.#res.writeHead(this.#code, this.#reason, flat)
+  }
+
+  /** `write()` of the contract: at once, and with a promise where the client is slow. */
+  #write(chunk: Chunk): void | Promise<void> {
+    if (chunk.length === 0 || this.#isOver) return undefined
+    if (!this.#res.headersSent) this.#writeHead(-1)
+    if (!this.#hasBody) return undefined
+    this.#count(chunk)
+    if (this.#res.write(chunk)) return undefined
+    this.#host.watch(this)
+    return new Promise((resolve) => {
+      this.#res.once('drain', resolve)
+      this.#res.once('close', resolve)
+    })
+  }
+
+  #count(chunk: Chunk): number {
+    const length = typeof chunk === 'string' ? this.#host.byteLength(chunk) : chunk.length
+    this.#sent += length
+    if (this.#declared >= 0 && this.#sent > this.#declared) {
+      throw new Error(`The body is longer than its Content-Length, ${this.#declared} bytes`)
+    }
+    return length
+  }
+
+  #send(body: Body): void {
+    if (Array.isArray(body) && !('close' in body) && this.#headers && !this.#res.headersSent) {
+      const chunks = body as Chunk[]
+      if (chunks.length < 2) this.#end(chunks)
+      else this.#end([joinChunks(chunks)])
+      return
+    }
+    this.#reader = new BodyReader(body)
+    this.#host.watch(this)
+    if (this.#headers && !this.#hasBody) this.#end([])
+    else this.#pump()
+  }
+
+  /** Ends the answer with these chunks, which are all that is left of the body. */
+  #end(chunks: Chunk[]): void {
+    const [chunk = ''] = chunks
+    if (!this.#hasBody) {
+      if (!this.#res.headersSent) this.#writeHead(this.req.method === 'HEAD' && chunk.length > 0 ? this.#count(chunk) : -1)
+      this.#res.end()
+    } else {
+      const length = this.#count(chunk)
+      if (this.#declared >= 0 && this.#sent < this.#declared) {
+        throw new Error(`The body has ${this.#sent} bytes, its Content-Length says ${this.#declared}`)
+      }
+      if (!this.#res.headersSent) this.#writeHead(length)
+      this.#res.end(chunk)
+    }
+    this.#finish()
+  }
+
+  /** Reads the body and writes it, as fast as the client takes it. */
+  #pump(): void {
+    const reader = this.#reader as BodyReader
+    try {
+      let gathered: Chunk[] = []
+      let size = 0
+      while (!this.#isOver) {
+        const step = reader.next()
+        if (isPromise(step)) {
+          step.then((late) => { this.#step(late) }, (error) => { this.#fail(error) })
+          return
+        }
+        if (step.done) {
+          this.#finishBody(gathered)
+          return
+        }
+        if (step.value.length === 0) continue
+        gathered.push(checkedChunk(step.value))
+        size += step.value.length
+        if (size < GATHER) continue
+        if (!this.#flush(joinChunks(gathered))) return
+        gathered = []
+        size = 0
+      }
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  #step(step: IteratorResult<Chunk>): void {
+    try {
+      if (this.#isOver) return
+      if (step.done) this.#finishBody([])
+      else if (step.value.length === 0 || this.#flush(checkedChunk(step.value))) this.#pump()
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  #finishBody(gathered: Chunk[]): void {
+    if (!this.#headers) throw new Error('The application returned a body without calling startResponse')
+    this.#end(gathered.length > 1 ? [joinChunks(gathered)] : gathered)
+  }
+
+  /** Writes; false if the client has to drain first: then pumping goes on by itself. */
+  #flush(chunk: Chunk): boolean {
+    if (!this.#headers) throw new Error('The application sent a chunk before calling startResponse')
+    const wait = this.#write(chunk)
+    if (!wait) return true
+    void wait.then(() => { if (!this.#isOver) this.#pump() })
+    return false
+  }
+
+  /** The client went away. */
+  gone(): void {
+    if (this.#isOver) return
+    this.#isOver = true
+    this.#host.unwatch(this)
+    this.input.fail(new Error('The client closed the connection'))
+    this.#controller?.abort()
+    this.#close()
+  }
+
+  #finish(): void {
+    this.#isOver = true
+    this.#host.unwatch(this)
+    this.#close()
+    this.input.drain()
+  }
+
+  #close(): void {
+    try {
+      const ending = this.#reader?.end()
+      if (isPromise(ending as Promise<unknown>)) {
+        (ending as Promise<unknown>).then(undefined, (error) => { this.#log(error) })
+      }
+    } catch (error) {
+      this.#log(error)
+    }
+  }
+
+  /** Before the headers an error is a 500 without details; after them the answer is cut. */
+  #fail(error: unknown): void {
+    if (this.#isOver) {
+      this.#close()
+      return
+    }
+    this.#isOver = true
+    const isAnswer = error instanceof Error && '__call__' in error
+    if (!isAnswer || this.#res.headersSent) this.#log(error)
+    this.#close()
+    this.#reader = undefined
+    if (this.#res.headersSent) {
+      this.#host.unwatch(this)
+      this.req.socket.destroy()
+      return
+    }
+    this.#isOver = false
+    this.#headers = undefined
+    this.#sent = 0
+    const answer = isAnswer ? error as unknown as HTTPException : new HTTPInternalServerError()
+    try {
+      this.#send(answer.__call__(this.#environ as Environ, (...start) => this.#start(...start)))
+    } catch (second) {
+      this.#log(second)
+      this.req.socket.destroy()
+    }
+  }
+
+  #log(error: unknown): void {
+    const { REQUEST_METHOD: method, PATH_INFO: path } = this.#environ as Environ
+    const errors = (this.#environ as Environ)['wsgi.errors'] ?? this.#host.errors
+    errors.write(`${method} ${JSON.stringify(path)}: ${errorText(error)}\n`)
+  }
+}
+
+const STATUS_LINE = /^([2-9]\d\d) ([\t\x20-\x7e\x80-\xff]*)$/
+const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/
+const BAD_VALUE = /[^\t\x20-\x7e\x80-\xff]/
+
+function checkedChunk(chunk: Chunk): Chunk {
+  if (typeof chunk === 'string' || chunk instanceof Uint8Array) return chunk
+  throw new TypeError(`The body holds ${show(chunk)}: a chunk is a string or bytes`)
+}
+
+const joinChunks = (chunks: Chunk[]): Chunk =>
+  chunks.every((chunk) => typeof chunk === 'string') ? chunks.join('')
+    : joinBytes(chunks.map((chunk) => toBytes(checkedChunk(chunk))))
+
+/** `wsgi.input` over a node:http request, which is touched only when somebody reads. */
+class NodeInput implements Input {
+  isTooLarge = false
+  readonly #req: NodeRequest
+  readonly #limit: number
+  readonly #queue: Uint8Array[] = []
+  #queued = 0
+  #count = 0
+  #state: 'untouched' | 'open' | 'ended' | 'draining' = 'untouched'
+  #error: unknown
+  #wake: (() => void) | undefined
+  #stream: StreamInput | undefined
+
+  constructor(req: NodeRequest, limit: number) {
+    this.#req = req
+    this.#limit = limit
+  }
+
+  read(size?: number): Promise<Uint8Array> {
+    return (this.#stream ??= new StreamInput({ next: () => this.#next() })).read(size)
+  }
+  [Symbol.asyncIterator](): AsyncIterator<Uint8Array> {
+    return (this.#stream ??= new StreamInput({ next: () => this.#next() }))[Symbol.asyncIterator]()
+  }
+
+  #open(): void {
+    this.#state = 'open'
+    this.#req.on('data', (chunk: Uint8Array) => { this.#take(chunk) })
+    this.#req.on('end', () => {
+      if (this.#state === 'open') this.#state = 'ended'
+      this.#wake?.()
+    })
+    this.#req.on('error', (error: Error) => { this.fail(error) })
+  }
+
+  #take(chunk: Uint8Array): void {
+    if (this.#state !== 'open') return
+    this.#count += chunk.length
+    if (this.#count > this.#limit) {
+      this.tooLarge()
+      return
+    }
+    this.#queue.push(chunk)
+    this.#queued += chunk.length
+    if (this.#queued >= GATHER) this.#req.pause()
+    this.#wake?.()
+  }
+
+  tooLarge(): void {
+    this.isTooLarge = true
+    this.fail(new HTTPRequestEntityTooLarge(`The limit is ${this.#limit} bytes.`))
+  }
+
+  /** Whoever reads, now or later, gets this error. */
+  fail(error: unknown): void {
+    if (this.#state === 'ended') return
+    this.#error ??= error
+    this.#wake?.()
+  }
+
+  async #next(): Promise<IteratorResult<Uint8Array>> {
+    if (this.#state === 'untouched') this.#open()
+    for (;;) {
+      const chunk = this.#queue.shift()
+      if (chunk) {
+        this.#queued -= chunk.length
+        if (this.#queued < GATHER) this.#req.resume()
+        return { done: false, value: chunk }
+      }
+      if (this.#error !== undefined) throw this.#error
+      if (this.#state !== 'open') return { done: true, value: undefined }
+      await new Promise<void>((resolve) => { this.#wake = resolve })
+    }
+  }
+
+  /** The answer is out: what nobody read must not stand in the next request's way. */
+  drain(): void {
+    if (this.#state === 'open') {
+      this.#state = 'draining'
+      this.#queue.length = 0
+      this.#req.resume()
+    }
+  }
+}
+
+// 12. Serving ────────────────────────────────────────────────────────────────────────────
+// Arrives: an application and a port. Leaves: bytes on sockets, until it is told to stop; and
+// then every request in flight still gets its answer. Here our request begins and ends:
+// GET /v1/servers/42?detail=1 in, HTTP/1.1 200 OK out.
+
+/** Times are in milliseconds (the last in seconds), sizes in bytes or characters. */
+export interface ServerOptions {
+  /** From the connection to the end of the headers: 408 after it. */
+  headersTimeout?: number | undefined
+  /** To the end of the request's body. */
+  requestTimeout?: number | undefined
+  /** How long an idle connection is kept. */
+  keepAliveTimeout?: number | undefined
+  /** 413 beyond it. */
+  maxBody?: number | undefined
+  /** 414 beyond it. */
+  maxUrlLen?: number | undefined
+  /** 431 beyond it. */
+  maxHeaderSize?: number | undefined
+  ssl?: { key?: string | Uint8Array; cert?: string | Uint8Array } | undefined
+  /** How many seconds requests in flight are given when the server stops. */
+  gracefulShutdownTimeout?: number | undefined
+}
+
+const SERVER_DEFAULTS = {
+  headersTimeout: 20_000, requestTimeout: 60_000, keepAliveTimeout: 65_000,
+  maxBody: 10 * 1024 * 1024, maxUrlLen: 8192, maxHeaderSize: 16 * 1024,
+  gracefulShutdownTimeout: 30,
+}
+
+interface NodeServer {
+  listen(options: { port: number; host: string }): unknown
+  address(): { port: number } | null
+  close(done?: () => void): unknown
+  closeIdleConnections(): void
+  closeAllConnections(): void
+  on(event: string, listener: (...args: never[]) => void): unknown
+  off(event: string, listener: (...args: never[]) => void): unknown
+}
+interface NodeProcess {
+  on(event: string, listener: (value: unknown) => void): unknown
+  off(event: string, listener: (value: unknown) => void): unknown
+}
+
+/**
+ * Serves an application; resolves when it is bound and answering (wsgiref's make_server).
+ *
+ * @example
+ * const server = await makeServer('127.0.0.1', 0, wsgify(() => 'hello'))
+ * await (await fetch(`http://127.0.0.1:${server.port}/`)).text() //=> 'hello'
+ * await server.shutdown(0)
+ */
+export function makeServer(
+  host: string, port: number, app: Application, options?: ServerOptions): Promise<WSGIServer>
+export function makeServer(
+  host: string, port: number, app: DecoratedMethod, options?: ServerOptions): Promise<WSGIServer>
+export async function makeServer(
+  host: string, port: number, app: Application | DecoratedMethod, options: ServerOptions = {},
+): Promise<WSGIServer> {
+  const settings = withDefaults(options)
+  const exchanges = new Set<NodeResponse>()
+  const handler = nodeHandler(app as Application, settings)
+  const onRequest: NodeHandler = (req, res) => {
+    exchanges.add(res)
+    res.once('close', () => exchanges.delete(res))
+    handler(req, res)
+  }
+  const server = createNodeServer(settings, onRequest)
+  server.on('checkContinue', ((req: NodeRequest & { headers: Record<string, string> },
+    res: NodeResponse & { writeContinue(): void }) => {
+    if (Number(req.headers['content-length'] ?? 0) <= settings.maxBody) res.writeContinue()
+    onRequest(req, res)
+  }) as (...args: never[]) => void)
+  server.on('clientError', ((error: { code?: string }, socket: ErrorSocket) =>
+    { answerClientError(error, socket) }) as (...args: never[]) => void)
+  await listening(server, host, port)
+  return new WSGIServer(server, exchanges, settings.gracefulShutdownTimeout)
+}
+
+type Settings = typeof SERVER_DEFAULTS & Pick<ServerOptions, 'ssl'>
+
+/** The options; an undefined one takes its default. */
+function withDefaults(options: ServerOptions): Settings {
+  const given = Object.entries(options).filter(([, value]) => value !== undefined)
+  return { ...SERVER_DEFAULTS, ...Object.fromEntries(given) as Pick<ServerOptions, 'ssl'> }
+}
+
+function createNodeServer(settings: Settings, handler: NodeHandler): NodeServer {
+  const { ssl } = settings
+  if (ssl && !(ssl.key && ssl.cert)) {
+    throw new TypeError(`ssl needs key and cert, the texts of two PEM files; ${ssl.key ? 'cert' : 'key'} is missing`)
+  }
+  const { createServer } = builtin<{
+    createServer(options: object, handler: NodeHandler): NodeServer
+  }>(ssl ? 'node:https' : 'node:http')
+  const { headersTimeout, requestTimeout, keepAliveTimeout, maxHeaderSize } = settings
+  const connectionsCheckingInterval = Math.min(1000, headersTimeout, requestTimeout)
+  return createServer({ headersTimeout, requestTimeout: Math.max(requestTimeout, headersTimeout), keepAliveTimeout, maxHeaderSize,
+    connectionsCheckingInterval, ...ssl }, handler)
+}
+
+function listening(server: NodeServer, host: string, port: number): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const failed = (error: Error & { code?: string }): void => {
+      const reasons: Record<string, string> = { EADDRINUSE: 'another program has it; choose another port',
+        EACCES: 'it needs privileges; choose one above 1023' }
+      reject(new Error(`Cannot listen on ${host}:${port}: ${reasons[error.code ?? ''] ?? error.message}`,
+        { cause: error }))
+    }
+    server.on('error', failed)
+    server.on('listening', () => {
+      server.off('error', failed)
+      resolve()
+    })
+    server.listen({ host, port })
+  })
+}
+
+type ErrorSocket = NodeSocket & {
+  writable: boolean; end(text: string): void; bytesWritten: number
+  _httpMessage?: unknown
+}
+
+/** What never became a request still gets an answer, unless one is already on its way. */
+function answerClientError(error: { code?: string }, socket: ErrorSocket): void {
+  const statuses: Record<string, string> = {
+    HPE_HEADER_OVERFLOW: '431 Request Header Fields Too Large',
+    ERR_HTTP_REQUEST_TIMEOUT: '408 Request Timeout',
+  }
+  if (!socket.writable || error.code === 'ECONNRESET' || socket._httpMessage) {
+    socket.destroy()
+    return
+  }
+  const status = statuses[error.code ?? ''] ?? '400 Bad Request'
+  socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Type: text/plain\r\n`
+    + `Content-Length: ${status.length + 1}\r\n\r\n${status}\n`)
+}
+
+/** A server that listens, made by makeServer. */
+class WSGIServer {
+  /** The port that was bound: the real one where 0 was asked for. */
+  readonly port: number
+  readonly #server: NodeServer
+  readonly #exchanges: Set<NodeResponse>
+  readonly #grace: number
+  readonly #closed: Promise<void>
+  #stopping = false
+
+  constructor(server: NodeServer, exchanges: Set<NodeResponse>, grace: number) {
+    this.port = server.address()?.port ?? 0
+    this.#server = server
+    this.#exchanges = exchanges
+    this.#grace = grace
+    this.#closed = new Promise((resolve) => { server.on('close', () => { resolve() }) })
+  }
+
+  /** Serves until SIGINT or SIGTERM, or until `signal` fires; a second signal cuts it short. */
+  async serveForever(signal?: Signal): Promise<void> {
+    const node = builtin<NodeProcess>('node:process')
+    const stop = (): void => { void this.shutdown(this.#stopping ? 0 : this.#grace) }
+    const survive = (reason: unknown): void => { console.error(`Unhandled rejection: ${errorText(reason)}`) }
+    const handlers: [string, (value: unknown) => void][] =
+      [['SIGINT', stop], ['SIGTERM', stop], ['unhandledRejection', survive]]
+    for (const [event, handler] of handlers) node.on(event, handler)
+    if (signal?.aborted) stop()
+    else signal?.addEventListener('abort', stop, { once: true })
+    await this.#closed
+    for (const [event, handler] of handlers) node.off(event, handler)
+  }
+
+  /** Takes no more connections, waits for the requests in flight at most `seconds`, ends. */
+  async shutdown(seconds: number = this.#grace): Promise<void> {
+    this.#stopping = true
+    this.#server.close()
+    const release = (): void => {
+      for (const res of this.#exchanges) res.shouldKeepAlive = false
+      this.#server.closeIdleConnections()
+    }
+    release()
+    const sweep = setInterval(release, 50)
+    const cut = setTimeout(() => { this.#server.closeAllConnections() }, seconds * 1000)
+    await this.#closed
+    clearInterval(sweep)
+    clearTimeout(cut)
+  }
+}
