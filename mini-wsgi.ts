@@ -30,29 +30,29 @@
 //      7. routing apps    RoutesMiddleware, Router, Resource, restController, URLMap
 //      8. filters         applications around applications
 //      9. config          an application put together from an ini file
-//     10. seeing it work  validator: the contract as code
+//     10. seeing it work  the contract as code
 //     11. hosting         fetch handlers and node:http
 //     12. serving         a server that listens
 
-// 1. The contract ────────────────────────────────────────────────────────────────────────
-// Arrives: nothing yet. Leaves: the words that every later chapter speaks. An application
-// is called with the request as a dictionary (environ) and a function that takes status and
-// headers (startResponse); what it returns is the body, chunk by chunk. A filter wraps an
-// application and is one itself, so the two nest without end. Our request arrives as
+// 1. The contract ─────────────────────────────────────────────────────────────────────────
+// Arrives: nothing yet. Leaves: the words that every later chapter speaks. An application is
+// called with the request as a dictionary (environ) and a function that takes status and
+// headers (startResponse); it returns the body, chunk by chunk. A filter wraps an application
+// and is one itself, so they nest without end. Our request arrives as
 //     { REQUEST_METHOD: 'GET', SCRIPT_NAME: '', PATH_INFO: '/v1/servers/42',
 //       QUERY_STRING: 'detail=1', HTTP_HOST: 'localhost:8774', 'wsgi.input': ... }
-//
-// Python's names become camelCase (path_info_pop -> pathInfoPop); what crosses a boundary
-// keeps its spelling: environ keys, ini keys, route variables, and `__call__`, which makes
-// an object callable. (`call` would collide with Function.prototype.call.)
 //
 // What is owed, by whom (PEP 3333, "Specification Details"; chapter 10 checks it):
 //   application  calls startResponse before its first chunk, once, or again with excInfo
 //   server       sends status and headers with the first non-empty chunk, never earlier,
-//                so that excInfo can still replace them: after that it cuts the connection
-//   consumer     calls body.close(), if there is one, exactly once, always; without one,
-//                the iterator's return() once, and only when it stops before the end
+//                so that excInfo can still replace them; after that it cuts the connection
+//   consumer     calls body.close(), if there is one, exactly once, always; without one, the
+//                iterator's return() once, and only when it stops before the end
 //   filter       owes its inner application what a server owes, and forwards the closing
+//
+// Python's names become camelCase (path_info_pop: pathInfoPop). What crosses a boundary keeps
+// its spelling: environ keys, ini keys, route variables, and `__call__`, the method that makes
+// an object callable. (`call` would collide with Function.prototype.call.)
 
 /** The version of this file; package.json says the same. */
 export const VERSION = '0.1.0'
@@ -69,15 +69,12 @@ export type HeaderList = [name: string, value: string][]
 /** Sends a chunk at once. It never rejects; a promise asks the caller to slow down. */
 export type Write = (chunk: Chunk) => void | Promise<void>
 
-/** Takes status ('200 OK') and headers; `excInfo` says that an error replaces them. */
-export type StartResponse = (
-  status: string, headers: HeaderList, excInfo?: unknown,
-) => Write
+/** Takes status ('200 OK') and headers; `excInfo` is the error that they replace others for. */
+export type StartResponse = (status: string, headers: HeaderList, excInfo?: unknown) => Write
 
 /** An application as a function. A sync one stays sync: no promise is made on its way. */
-export type ApplicationFunction = (
-  environ: Environ, startResponse: StartResponse,
-) => Body | Promise<Body>
+export type ApplicationFunction =
+  (environ: Environ, startResponse: StartResponse) => Body | Promise<Body>
 
 /** An application: a function, or an object with `__call__` (Python's callable object). */
 export type Application = ApplicationFunction | { __call__: ApplicationFunction }
@@ -90,7 +87,7 @@ export type DecoratedMethod = (req: Request, ...args: never[]) => unknown
 
 /** `wsgi.input`: the request's body, read when asked for. */
 export interface Input extends AsyncIterable<Uint8Array> {
-  /** At most `size` bytes, fewer only at the end; without a size, all that is left. */
+  /** `size` bytes, fewer only at the end; without a size, all that is left. */
   read(size?: number): Promise<Uint8Array>
 }
 
@@ -119,8 +116,8 @@ export interface Environ {
   SERVER_NAME: string
   SERVER_PORT: string
   SERVER_PROTOCOL: string
-  REQUEST_URI?: string | undefined
   REMOTE_ADDR?: string | undefined
+  REQUEST_URI?: string | undefined
   [header: `HTTP_${string}`]: string | undefined
   'wsgi.version': readonly number[]
   'wsgi.url_scheme': string
@@ -130,10 +127,10 @@ export interface Environ {
   'wsgi.multiprocess': boolean
   'wsgi.run_once': boolean
   'wsgi.input_terminated'?: boolean | undefined
-  'wsgiorg.routing_args'?: [unknown, RoutingArgs] | undefined
+  'wsgiorg.routing_args'?: [url: unknown, vars: Record<string, unknown>] | undefined
   'routes.route'?: Route | null | undefined
   'routes.url'?: URLGenerator | undefined
-  'mini.signal'?: Signal | undefined
+  'mini.signal'?: AbortSignal | undefined
   [key: string]: unknown
 }
 
@@ -141,11 +138,12 @@ export interface Environ {
  * Calls an application in either form: the one place that knows both.
  *
  * @example
- * const app: Application = { __call__: (environ, startResponse) => {
+ * const app: Application = { __call__(environ, startResponse) {
  *   startResponse('200 OK', [['Content-Type', 'text/plain']])
  *   return [environ.PATH_INFO]
  * } }
- * callApplication(app, Request.blank('/servers/42').environ, () => () => {}) //=> ['/servers/42']
+ * callApplication(app, Request.blank('/servers/42').environ, () => () => {})
+ * //=> ['/servers/42']
  */
 export function callApplication(
   app: Application, environ: Environ, startResponse: StartResponse,
@@ -156,94 +154,87 @@ export function callApplication(
     + '(environ, startResponse), or an object with such a function as __call__')
 }
 
-// What we use of the platform, declared by shape: so the file compiles with any `lib`, in
-// any project, and imports nothing. Where the platform has a type, the public types use it.
-type Known<K extends string, Else> =
-  typeof globalThis extends { [P in K]: { prototype: infer T } } ? T : Else
-type Query = Known<'URLSearchParams', {
-  get(name: string): string | null
-  getAll(name: string): string[]
-  has(name: string): boolean
-  forEach(visit: (value: string, name: string) => void): void
-}>
-type Field = string | Known<'File', { name: string; type: string }>
-type Form = Known<'FormData', {
-  append(name: string, value: string): void
-  get(name: string): Field | null
-  getAll(name: string): Field[]
-  has(name: string): boolean
-  forEach(visit: (value: Field, name: string) => void): void
-}>
-type Signal = Known<'AbortSignal', {
-  readonly aborted: boolean
-  addEventListener(type: 'abort', listener: () => void, options?: { once?: boolean }): void
-}>
-type WebStream = Known<'ReadableStream', { getReader(): { read(): Promise<unknown> } }>
-type WebHeaders = {
-  get(name: string): string | null
-  forEach(visit: (value: string, name: string) => void): void
-  getSetCookie?(): string[]
-}
-type FetchRequest = Known<'Request', {
-  url: string; method: string; headers: WebHeaders; body: unknown; signal: Signal
-}>
-type FetchResponse = Known<'Response', {
-  status: number; statusText: string; headers: WebHeaders; body: unknown
-}>
-declare const process: {
-  getBuiltinModule?(id: string): unknown
-  env?: Record<string, string | undefined>
-} | undefined
-declare const console: { error(text: string): void }
-declare const setTimeout: (run: () => void, ms: number) => { unref?(): void }
-declare const clearTimeout: (timer: { unref?(): void } | undefined) => void
-declare const setInterval: typeof setTimeout
-declare const clearInterval: typeof clearTimeout
-declare const performance: { now(): number }
-declare const TextEncoder: new () => { encode(text: string): Uint8Array }
-declare const TextDecoder: new (label: string, options: object) => {
-  decode(bytes: Uint8Array): string
-}
-declare const URL: new (url: string, base?: string) => {
-  protocol: string; host: string; hostname: string; port: string; pathname: string
-  search: string; hash: string; href: string
-}
-declare const URLSearchParams: new (
-  init?: string | [string, string][]) => Query & { toString(): string }
-declare const FormData: new () => Form & { append(name: string, value: unknown): void }
-declare const AbortController: new () => { signal: Signal; abort(): void }
-declare const crypto: { randomUUID(): string }
-declare const ReadableStream: new (source: {
-  type?: 'bytes'
-  pull(controller: { enqueue(chunk: Uint8Array): void; close(): void }): Promise<void>
-  cancel(): unknown
-}) => WebStream
+// A second copy of this file may be in the same process: so shapes, not classes, are asked for.
+const isApplication = (value: unknown): value is Application => typeof value === 'function'
+  || typeof (value as { __call__?: unknown } | null)?.__call__ === 'function'
 
-// Helpers that several chapters need.
+/** Reads a body, sync or async, and keeps the contract about its closing. */
+class BodyReader {
+  readonly #body: Body & { close?(): unknown; return?(): unknown }
+  #iterator: Iterator<Chunk> | AsyncIterator<Chunk> | undefined
+  #hasEnded = false
+  #isClosed = false
 
-/** Makes dictionaries without a prototype: '__proto__' is a name like any other there. */
+  constructor(body: Body | Chunk) {
+    // One of the articles returns a bare string. It is one chunk; chapter 10 names it.
+    this.#body = typeof body === 'string' || body instanceof Uint8Array ? [body] : body
+    if (isIterable(this.#body)) return
+    throw new TypeError(`An application returned ${show(body)}: a body is an iterable of `
+      + 'strings or bytes; return a list, [text]')
+  }
+
+  get isSync(): boolean { return Symbol.iterator in this.#body }
+
+  /** The next chunk; a promise only where the body itself is async. */
+  next(): IteratorResult<Chunk> | Promise<IteratorResult<Chunk>> {
+    const seen = (step: IteratorResult<Chunk>): IteratorResult<Chunk> => {
+      if (step.done) this.#hasEnded = true
+      return step
+    }
+    try {
+      this.#iterator ??= iterate(this.#body)
+      const step = this.#iterator.next()
+      return isPromise(step) ? step.then(seen, (error: unknown) => this.#failed(error)) : seen(step)
+    } catch (error) {
+      return this.#failed(error)
+    }
+  }
+
+  #failed(error: unknown): never {
+    this.#hasEnded = true // an iterator that throws has ended: there is nothing to return from
+    throw error
+  }
+
+  /** Closes the body. Only the first call counts. */
+  end(): unknown {
+    if (this.#isClosed) return undefined
+    this.#isClosed = true
+    if (typeof this.#body.close === 'function') return this.#body.close()
+    return this.#hasEnded ? undefined : (this.#iterator ?? this.#body).return?.()
+  }
+}
+
+const isIterable = (value: unknown): value is Body => typeof value === 'object' && value !== null
+  && (Symbol.iterator in value || Symbol.asyncIterator in value || 'getReader' in value)
+
+/** An iterator over a body; some platforms' streams cannot be iterated, only read. */
+function iterate(body: Body): Iterator<Chunk> | AsyncIterator<Chunk> {
+  if (Symbol.iterator in body) return body[Symbol.iterator]()
+  if (Symbol.asyncIterator in body) return body[Symbol.asyncIterator]()
+  const reader = (body as ReadableStream<Chunk>).getReader()
+  return {
+    next: () => reader.read() as Promise<IteratorResult<Chunk>>,
+    return: () => reader.cancel().then(() => ({ done: true, value: undefined })),
+  }
+}
+
+// Helpers of several chapters.
+
+/** Makes dictionaries without a prototype: '__proto__' is a name like any other in them. */
 const Dict = /* @__PURE__ */ (() => {
   const made = function () {} as unknown as { new <T>(): Record<string, T>; prototype: object }
-  made.prototype = /* @__PURE__ */ Object.create(null) as object
+  made.prototype = Object.create(null) as object
   return made
 })()
 
 const encoder = /* @__PURE__ */ new TextEncoder()
 const toBytes = (chunk: Chunk): Uint8Array =>
   typeof chunk === 'string' ? encoder.encode(chunk) : chunk
-const toText = (bytes: Uint8Array): string => new TextDecoder('utf-8', {}).decode(bytes)
-
-/** Strict UTF-8; null where the bytes are not. */
-function decodeUtf8(bytes: Uint8Array): string | null {
-  try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
-  } catch {
-    return null
-  }
-}
+const toText = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
 
 function joinBytes(chunks: readonly Uint8Array[]): Uint8Array {
-  if (chunks.length === 1) return chunks[0] as Uint8Array
+  const [first] = chunks
+  if (first && chunks.length === 1) return first
   const joined = new Uint8Array(chunks.reduce((length, chunk) => length + chunk.length, 0))
   let at = 0
   for (const chunk of chunks) {
@@ -256,98 +247,33 @@ function joinBytes(chunks: readonly Uint8Array[]): Uint8Array {
 const isPromise = <T>(value: T | PromiseLike<T>): value is PromiseLike<T> =>
   typeof (value as { then?: unknown } | null | undefined)?.then === 'function'
 
-const isApplication = (value: unknown): value is Application => typeof value === 'function'
-  || typeof (value as { __call__?: unknown } | null)?.__call__ === 'function'
-
 /** A value as an error message quotes it. */
 function show(value: unknown): string {
   if (typeof value === 'function') return `the function ${value.name || '(without a name)'}`
-  if (typeof value !== 'object' || value === null) return JSON.stringify(value) ?? 'undefined'
-  const name = (value.constructor as { name?: string } | undefined)?.name
-  return name && name !== 'Object' && name !== 'Array' ? `a ${name}` : JSON.stringify(value)
+  if (typeof value === 'string') return JSON.stringify(value)
+  if (typeof value !== 'object' || value === null) return String(value)
+  const name = (value.constructor as { name?: string } | undefined)?.name ?? 'Object'
+  return Array.isArray(value) ? JSON.stringify(value) : `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}`
 }
 
-/** Reads a body, sync or async, and keeps the contract about its closing. */
-class BodyReader {
-  readonly #body: Body & { close?(): unknown; return?(): unknown; getReader?(): WebReader }
-  #iterator: Iterator<Chunk> | AsyncIterator<Chunk> | undefined
-  #finished = false
-  #ended = false
-
-  constructor(body: Body | string | Uint8Array) {
-    // One of the articles returns a bare string. It is one chunk; chapter 10 names it.
-    this.#body = typeof body === 'string' || body instanceof Uint8Array ? [body] : body
-    if (!isIterable(this.#body)) {
-      throw new TypeError(`An application returned ${show(body)}: a body is an iterable of `
-        + 'strings or bytes; return a list, [text]')
-    }
-  }
-
-  get isSync(): boolean { return Symbol.iterator in this.#body }
-
-  /** The next chunk; a promise only where the body itself is async. */
-  next(): IteratorResult<Chunk> | Promise<IteratorResult<Chunk>> {
-    this.#iterator ??= iterate(this.#body)
-    try {
-      const step = this.#iterator.next()
-      if (isPromise(step)) return step.then((late) => this.#seen(late), (e) => this.#failed(e))
-      return this.#seen(step)
-    } catch (error) {
-      return this.#failed(error)
-    }
-  }
-
-  #seen(step: IteratorResult<Chunk>): IteratorResult<Chunk> {
-    if (step.done) this.#finished = true
-    return step
-  }
-
-  #failed(error: unknown): never {
-    this.#finished = true // an iterator that throws has ended: nothing is left to return
-    throw error
-  }
-
-  /** Ends the body. Only the first call counts. */
-  end(): unknown {
-    if (this.#ended) return undefined
-    this.#ended = true
-    if (typeof this.#body.close === 'function') return this.#body.close()
-    return this.#finished ? undefined : (this.#iterator ?? this.#body).return?.()
-  }
-}
-
-type WebReader = { read(): Promise<IteratorResult<Chunk>>; cancel(): Promise<void> }
-const isIterable = (value: unknown): value is Body =>
-  typeof value === 'object' && value !== null
-  && (Symbol.iterator in value || Symbol.asyncIterator in value || 'getReader' in value)
-
-function iterate(body: Body & { getReader?(): WebReader }): Iterator<Chunk> | AsyncIterator<Chunk> {
-  if (Symbol.iterator in body) return body[Symbol.iterator]()
-  if (Symbol.asyncIterator in body) return body[Symbol.asyncIterator]()
-  const reader = (body as { getReader(): WebReader }).getReader()
-  return {
-    next: () => reader.read(),
-    return: () => reader.cancel().then(() => ({ done: true, value: undefined })),
-  }
-}
-
-// 2. Request ─────────────────────────────────────────────────────────────────────────────
+// 2. Request ──────────────────────────────────────────────────────────────────────────────
 // Arrives: environ. Leaves: the same environ, seen through the names of WebOb's Request and
-// the platform's readers. A Request holds nothing of its own that another Request over the
-// same environ would miss: a filter and the application behind it each make one, and both
-// see what the other changed. Of our request, `req.GET.get('detail')` is '1' and
-// `req.pathInfoPop()` gives 'v1', leaving SCRIPT_NAME '/v1' and PATH_INFO '/servers/42'.
+// the platform's readers. A Request holds nothing that another Request over the same environ
+// would miss: a filter and the application behind it each make one, and both see what the
+// other changed. Of ours, `req.GET.get('detail')` is '1', and `req.pathInfoPop()` gives 'v1',
+// leaving SCRIPT_NAME '/v1' and PATH_INFO '/servers/42'.
 
 /** What `Request.blank` takes beside the path. */
 export interface BlankOptions {
-  method?: string
-  headers?: HeaderList | Record<string, string>
-  body?: Chunk
+  method?: string | undefined
+  headers?: HeaderList | Record<string, string> | undefined
+  body?: Chunk | undefined
   json?: unknown
-  /** Form fields; a File or Blob among them makes the form multipart. */
-  POST?: [string, unknown][] | Record<string, unknown> | Chunk
-  baseUrl?: string
-  environ?: Partial<Environ>
+  /** Form fields as pairs or an object; a File among them makes the form multipart. */
+  POST?: [string, unknown][] | Record<string, unknown> | Chunk | undefined
+  /** Scheme, host and SCRIPT_NAME: 'http://localhost:8774/v1'. */
+  baseUrl?: string | undefined
+  environ?: Partial<Environ> | undefined
 }
 
 /**
@@ -363,9 +289,7 @@ export class Request {
   readonly environ: Environ
   #response: Response | undefined
 
-  constructor(environ: Environ) {
-    this.environ = environ
-  }
+  constructor(environ: Environ) { this.environ = environ }
 
   /** The class of `req.response` and `getResponse`; a subclass may name another. */
   static get ResponseClass(): typeof Response { return Response }
@@ -377,80 +301,71 @@ export class Request {
   static blank<R extends Request>(
     this: new (environ: Environ) => R, path: string, options: BlankOptions = {},
   ): R {
+    const { headers = [], json, body, POST } = options
     const req = new this(blankEnviron(path, options))
-    const headers = options.headers ?? []
     for (const [name, value] of Array.isArray(headers) ? headers : Object.entries(headers)) {
       req.headers.set(name, value)
     }
-    if (options.json !== undefined) {
+    if (json !== undefined) {
       req.environ.CONTENT_TYPE ??= 'application/json'
-      req.body = JSON.stringify(options.json)
+      req.body = JSON.stringify(json)
     }
-    if (options.POST !== undefined) setForm(req, options.POST)
-    if (options.body !== undefined) req.body = options.body
+    if (POST !== undefined) setForm(req, POST)
+    if (body !== undefined) req.body = body
     return req
   }
 
   get method(): string { return this.environ.REQUEST_METHOD }
   set method(value: string) { this.environ.REQUEST_METHOD = value }
   get scheme(): string { return this.environ['wsgi.url_scheme'] }
-  set scheme(value: string) { this.environ['wsgi.url_scheme'] = value }
   get scriptName(): string { return this.environ.SCRIPT_NAME ?? '' }
   set scriptName(value: string) { this.environ.SCRIPT_NAME = value }
   get pathInfo(): string { return this.environ.PATH_INFO }
   set pathInfo(value: string) { this.environ.PATH_INFO = value }
-  get queryString(): string { return this.environ.QUERY_STRING ?? '' }
-  set queryString(value: string) { this.environ.QUERY_STRING = value }
   get remoteAddr(): string | null { return this.environ.REMOTE_ADDR ?? null }
+  get queryString(): string { return this.environ.QUERY_STRING ?? '' }
 
   /** 'localhost:8774': the Host header, else the server's own name. */
   get host(): string {
-    return this.environ['HTTP_HOST']
-      ?? `${this.environ.SERVER_NAME}:${this.environ.SERVER_PORT}`
+    const { HTTP_HOST: host, SERVER_NAME: name, SERVER_PORT: port } = this.environ
+    return host ?? `${name}:${port}`
   }
-  set host(value: string) { this.environ['HTTP_HOST'] = value }
-
   /** 'http://localhost': the default port is left out. */
   get hostUrl(): string {
-    const port = this.scheme === 'https' ? ':443' : ':80'
-    const host = this.host
-    return `${this.scheme}://${host.endsWith(port) ? host.slice(0, -port.length) : host}`
+    const port = this.scheme === 'https' ? /:443$/ : /:80$/
+    return `${this.scheme}://${this.host.replace(port, '')}`
   }
-
   /** 'http://localhost/v1': up to the mounted application. */
   get applicationUrl(): string { return this.hostUrl + quotePath(this.scriptName) }
   /** 'http://localhost/v1/servers/42' */
   get pathUrl(): string { return this.applicationUrl + quotePath(this.pathInfo) }
   /** '/v1/servers/42' */
-  get path(): string { return quotePath(this.scriptName) + quotePath(this.pathInfo) }
+  get path(): string { return quotePath(this.scriptName + this.pathInfo) }
   /** '/v1/servers/42?detail=1' */
-  get pathQs(): string { return this.path + this.#query() }
+  get pathQs(): string { return this.path + (this.queryString && `?${this.queryString}`) }
   /** 'http://localhost/v1/servers/42?detail=1' */
-  get url(): string { return this.pathUrl + this.#query() }
-  #query(): string { return this.queryString ? `?${this.queryString}` : '' }
+  get url(): string { return this.pathUrl + (this.queryString && `?${this.queryString}`) }
 
   /** The query string's fields, as the platform reads them. */
-  get GET(): Query { return new URLSearchParams(this.queryString) }
+  get GET(): URLSearchParams { return new URLSearchParams(this.queryString) }
   get headers(): RequestHeaders { return new RequestHeaders(this.environ) }
-  get cookies(): Cookies { return new Cookies(this.environ['HTTP_COOKIE'] ?? '') }
+  get cookies(): ReadonlyMap<string, string> { return parseCookies(this.environ['HTTP_COOKIE']) }
   get accept(): Accept { return new Accept(this.environ['HTTP_ACCEPT']) }
 
   /** 'text/html', without parameters; setting it keeps them. */
-  get contentType(): string {
-    return (this.environ.CONTENT_TYPE ?? '').split(';', 1)[0]?.trim() ?? ''
-  }
+  get contentType(): string { return this.environ.CONTENT_TYPE?.split(';', 1)[0]?.trim() ?? '' }
   set contentType(value: string | null) {
     const parameters = /;.*/s.exec(this.environ.CONTENT_TYPE ?? '')?.[0] ?? ''
-    setKey(this.environ, 'CONTENT_TYPE',
-      value?.includes(';') ? value : value && value + parameters)
+    if (value === null) delete this.environ.CONTENT_TYPE
+    else this.environ.CONTENT_TYPE = value.includes(';') ? value : value + parameters
   }
-
   get contentLength(): number | null {
     const length = this.environ.CONTENT_LENGTH
     return length !== undefined && /^\d+$/.test(length) ? Number(length) : null
   }
   set contentLength(value: number | null) {
-    setKey(this.environ, 'CONTENT_LENGTH', value === null ? null : String(value))
+    if (value === null) delete this.environ.CONTENT_LENGTH
+    else this.environ.CONTENT_LENGTH = String(value)
   }
 
   /** The variables of the matched route: { id: '42' }. */
@@ -462,95 +377,97 @@ export class Request {
   }
 
   /** Fires when the client goes away; null where the host cannot tell. */
-  get signal(): Signal | null { return this.environ['mini.signal'] ?? null }
+  get signal(): AbortSignal | null { return this.environ['mini.signal'] ?? null }
 
   /** What a handler may set cookies and headers on, before it returns a text or nothing. */
   get response(): Response {
     return (this.#response ??= new (this.constructor as typeof Request).ResponseClass())
   }
   set response(value: Response) { this.#response = value }
-  /** Whether anybody asked for `response`: wsgify then merges its cookies. */
+  /** Whether anybody has asked for `response`. */
   get hasResponse(): boolean { return this.#response !== undefined }
 
   set body(value: Chunk) {
     const bytes = toBytes(value)
     this.environ['wsgi.input'] = new BufferedInput(bytes)
-    this.environ.CONTENT_LENGTH = String(bytes.length)
+    this.contentLength = bytes.length
   }
 
-  /** The whole body. It stays readable: by us, and by every application that comes later. */
+  /** The whole body. It stays readable: for us, and for every application that comes later. */
   bytes(): Promise<Uint8Array> {
     const input = this.environ['wsgi.input']
-    if (input instanceof BufferedInput && this.contentLength !== null) return input.whole
+    if (input instanceof BufferedInput) return input.whole
     const buffered = new BufferedInput(readBody(this))
     this.environ['wsgi.input'] = buffered
-    buffered.whole.then((bytes) => { this.environ.CONTENT_LENGTH = String(bytes.length) },
-      () => {}) // a failure is for those who wait for `whole`
     return buffered.whole
   }
 
   async text(): Promise<string> {
-    const text = decodeUtf8(await this.#decoded())
-    if (text === null) throw new HTTPBadRequest('The body is not valid UTF-8.')
-    return text
+    try {
+      const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+      return decoder.decode(await this.#uncoded())
+    } catch (error) {
+      if (error instanceof TypeError) throw new HTTPBadRequest('The body is not valid UTF-8.')
+      throw error
+    }
   }
 
   async json(): Promise<unknown> {
     const text = await this.text()
+    if (depthOf(text) > MAX_DEPTH) {
+      throw new HTTPBadRequest(`The body nests JSON more than ${MAX_DEPTH} levels deep.`)
+    }
     try {
-      if (depthOf(text) <= MAX_JSON_DEPTH) return JSON.parse(text) as unknown
+      return JSON.parse(text) as unknown
     } catch (error) {
       throw new HTTPBadRequest(`The body is not valid JSON: ${(error as Error).message}`)
     }
-    throw new HTTPBadRequest(`The body nests JSON more than ${MAX_JSON_DEPTH} levels deep.`)
   }
 
   /** The form in the body, urlencoded or multipart; empty where there is none. */
-  async formData(): Promise<Form> {
-    const form = new FormData()
-    const type = this.contentType.toLowerCase()
-    if (type === 'multipart/form-data') return parseMultipart(this, await this.#decoded())
-    const isForm = type === 'application/x-www-form-urlencoded'
-    if (isForm || (type === '' && this.method === 'POST')) {
-      const text = toText(await this.#decoded())
-      limitFields(text.split('&', MAX_FIELDS + 1).length)
-      new URLSearchParams(text).forEach((value, name) => { form.append(name, value) })
+  async formData(): Promise<FormData> {
+    const type = this.contentType.toLowerCase() || (this.method === 'POST' ? URLENCODED : '')
+    const isForm = type === URLENCODED || type === 'multipart/form-data'
+    if (!isForm || this.method === 'GET' || this.method === 'HEAD') return new FormData()
+    const bytes = await this.#uncoded()
+    const header = this.environ.CONTENT_TYPE ?? URLENCODED
+    limitFields(toText(bytes), type === URLENCODED ? '&' : '\nContent-Disposition:')
+    try {
+      const body = type === URLENCODED ? bytes : withoutEpilogue(bytes, header)
+      return await new globalThis.Response(body as ReturnType<Uint8Array['slice']>, {
+        headers: { 'Content-Type': type === URLENCODED ? type : header },
+      }).formData()
+    } catch {
+      throw new HTTPBadRequest(`The body is not valid ${type}.`)
     }
-    return form
   }
 
   /** The query's fields, then the form's. `get` gives the first (WebOb: the last). */
-  async params(): Promise<Form> {
-    const fields = new FormData()
+  async params(): Promise<FormData> {
     const form = await this.formData()
+    const fields = new FormData()
     this.GET.forEach((value, name) => { fields.append(name, value) })
     form.forEach((value, name) => { fields.append(name, value as string) })
     return fields
   }
 
-  async #decoded(): Promise<Uint8Array> {
-    const coding = this.environ['HTTP_CONTENT_ENCODING']
-    if (coding && coding.toLowerCase() !== 'identity') {
-      throw new HTTPUnsupportedMediaType(`Content-Encoding ${JSON.stringify(coding)} is not `
-        + 'decoded here; send the body as it is.')
-    }
-    return this.bytes()
+  async #uncoded(): Promise<Uint8Array> {
+    const coding = this.environ['HTTP_CONTENT_ENCODING'] ?? 'identity'
+    if (coding.toLowerCase() === 'identity') return this.bytes()
+    throw new HTTPUnsupportedMediaType(`Content-Encoding ${show(coding)} is not decoded here.`)
   }
 
   /** Moves the next segment of the path from pathInfo to scriptName; null if there is none. */
   pathInfoPop(pattern?: RegExp): string | null {
-    const [whole, slashes, segment] = /^(\/*)([^/]*)/.exec(this.pathInfo) as unknown as
-      [string, string, string]
-    if (!slashes || (pattern && !pattern.test(segment))) return null
-    this.scriptName += whole
-    this.pathInfo = this.pathInfo.slice(whole.length)
+    const segment = this.pathInfoPeek()
+    if (segment === null || (pattern && !pattern.test(segment))) return null
+    const moved = /^\/+[^/]*/.exec(this.pathInfo)?.[0] ?? ''
+    this.scriptName += moved
+    this.pathInfo = this.pathInfo.slice(moved.length)
     return segment
   }
-
   /** The segment that `pathInfoPop` would move. */
-  pathInfoPeek(): string | null {
-    return /^\/+([^/]*)/.exec(this.pathInfo)?.[1] ?? null
-  }
+  pathInfoPeek(): string | null { return /^\/+([^/]*)/.exec(this.pathInfo)?.[1] ?? null }
 
   /**
    * Runs an application on this request. Its answer comes back as soon as status and headers
@@ -562,183 +479,134 @@ export class Request {
     const input = this.environ['wsgi.input']
     if (input instanceof BufferedInput) input.rewind()
     const { status, headers, body } = await collect(app as Application, this.environ)
-    const res = new (this.constructor as typeof Request).ResponseClass({
-      status, headerlist: headers, appIter: body,
-    })
-    return res
+    const { ResponseClass } = this.constructor as typeof Request
+    return new ResponseClass({ status, headerlist: headers, appIter: body })
   }
 }
 
-const MAX_JSON_DEPTH = 1000
+const URLENCODED = 'application/x-www-form-urlencoded'
+const MAX_DEPTH = 1000
 const MAX_FIELDS = 1000
 
-function setKey(environ: Environ, key: string, value: string | null | undefined): void {
-  if (value === null || value === undefined) delete environ[key]
-  else environ[key] = value
+function limitFields(text: string, separator: string): void {
+  if (text.split(separator, MAX_FIELDS + 2).length <= MAX_FIELDS + 1) return
+  throw new HTTPRequestEntityTooLarge(`The form has more than ${MAX_FIELDS} fields.`)
 }
 
-/** Percent-encodes what may not stand in a path (WebOb's PATH_SAFE characters stay). */
+/** RFC 2046 allows text after the last boundary; the platform's parser does not. */
+function withoutEpilogue(bytes: Uint8Array, type: string): Uint8Array {
+  const [, quoted, plain] = /;\s*boundary=(?:"([^"]+)"|([^;\s]+))/i.exec(type) ?? []
+  const end = `--${quoted ?? plain ?? ''}--`
+  const at = new TextDecoder('latin1').decode(bytes).lastIndexOf(end)
+  return at < 0 ? bytes : joinBytes([bytes.subarray(0, at + end.length), toBytes('\r\n')])
+}
+
+/** How deep brackets nest in a JSON text. Too deep would overflow the stack later on. */
+function depthOf(json: string): number {
+  let depth = 0
+  let deepest = 0
+  const structure = json.length > MAX_DEPTH ? json.replace(/"(?:[^"\\]|\\.)*"/gs, '') : ''
+  for (const char of structure) {
+    if (char === '[' || char === '{') deepest = Math.max(deepest, ++depth)
+    else if (char === ']' || char === '}') depth--
+  }
+  return deepest
+}
+
+/** Percent-encodes what may not stand in a path; lone surrogates, which have no UTF-8, too. */
 function quotePath(path: string): string {
   if (/^[\w/.~-]*$/.test(path)) return path
-  const wellFormed = path.replace(/[\ud800-\udfff]/gu, '\ufffd') // the `u` spares true pairs
-  return encodeURI(wellFormed).replace(/[?#]/g, encodeURIComponent)
+  return encodeURI(path.replace(/[\ud800-\udfff]/gu, '\ufffd'))
+    .replace(/[?#]/g, encodeURIComponent)
 }
 
-/** Percent-decodes a path, once, as strict UTF-8; null if it is not, or holds a NUL. */
+/** Percent-decodes a path, once; null if it is not UTF-8. '%zz' stays as it is. */
 function decodePath(path: string): string | null {
+  if (!path.includes('%')) return path
   try {
-    const decoded = path.includes('%')
-      ? decodeURIComponent(path.replace(/%(?![0-9a-f]{2})/gi, '%25')) : path // '%zz' stays
-    return decoded.includes('\0') ? null : decoded
+    return decodeURIComponent(path.replace(/%(?![0-9a-f]{2})/gi, '%25'))
   } catch {
     return null
   }
 }
 
+/** The environ of `Request.blank` (webob.request.environ_from_url). */
 function blankEnviron(url: string, options: BlankOptions): Environ {
-  const [, scheme = 'http', netloc = 'localhost', rest = url] =
+  const [, scheme = 'http', host = 'localhost', target = url] =
     /^(https?):\/\/([^/?#]*)(.*)$/is.exec(url) ?? []
-  if (rest.includes('#')) {
-    throw new TypeError(`Request.blank(${JSON.stringify(url)}): a fragment is never sent to `
-      + 'a server; leave out what starts with "#"')
-  }
-  const [, rawPath = '', query = ''] = /^([^?]*)\??(.*)$/s.exec(rest) ?? []
+  const [, rawPath = '', query = '', fragment] = /^([^?#]*)\??([^#]*)(#.*)?$/s.exec(target) ?? []
   const path = decodePath(rawPath)
-  if (path === null) {
-    throw new TypeError(`Request.blank(${JSON.stringify(url)}): the path must be UTF-8 `
-      + 'without NUL; encode it with encodeURI()')
+  if (path === null || fragment !== undefined) {
+    throw new TypeError(`Request.blank(${show(url)}): the path must be percent-encoded UTF-8, `
+      + 'without a #fragment, which is never sent; use encodeURI()')
   }
-  const environ = makeEnviron(options.method, scheme.toLowerCase(), netloc)
+  const { baseUrl = '', method = options.POST === undefined ? 'GET' : 'POST' } = options
+  const [, baseScheme, baseHost, script = '', rest] =
+    /^(?:(https?):)?(?:\/\/([^/?#]*))?([^?#]*)(.*)$/is.exec(baseUrl) ?? []
+  if (rest) throw new TypeError(`baseUrl ${show(baseUrl)} must not have a query or a fragment`)
+  const environ = makeEnviron(method, baseScheme ?? scheme, baseHost || host)
+  environ.SCRIPT_NAME = decodePath(script) ?? script
   environ.PATH_INFO = path
   environ.QUERY_STRING = query
-  environ.REQUEST_URI = rest
-  if (options.baseUrl !== undefined) applyBaseUrl(environ, options.baseUrl)
-  if (options.method === undefined && options.POST !== undefined) environ.REQUEST_METHOD = 'POST'
+  environ.REQUEST_URI = target
   return Object.assign(environ, options.environ)
 }
 
-function makeEnviron(method = 'GET', scheme: string, netloc: string): Environ {
-  const port = scheme === 'https' ? '443' : '80'
-  const [, name = netloc, own] = /^(.*?)(?::(\d+))?$/.exec(netloc) ?? []
+function makeEnviron(method: string, scheme: string, host: string): Environ {
+  const port = /:(\d+)$/.exec(host)?.[1] ?? (scheme.toLowerCase() === 'https' ? '443' : '80')
+  const name = host.replace(/:\d*$/, '')
   return {
     REQUEST_METHOD: method,
     SCRIPT_NAME: '',
     PATH_INFO: '',
     QUERY_STRING: '',
     SERVER_NAME: name,
-    SERVER_PORT: own ?? port,
+    SERVER_PORT: port,
     SERVER_PROTOCOL: 'HTTP/1.0',
-    HTTP_HOST: `${name}:${own ?? port}`,
+    HTTP_HOST: `${name}:${port}`,
     'wsgi.version': [1, 0],
-    'wsgi.url_scheme': scheme,
+    'wsgi.url_scheme': scheme.toLowerCase(),
     'wsgi.input': new BufferedInput(new Uint8Array(0)),
-    'wsgi.errors': { write: (text: string) => { console.error(text.trimEnd()) } },
+    'wsgi.errors': { write: (text) => { console.error(text.trimEnd()) } },
     'wsgi.multithread': false,
     'wsgi.multiprocess': false,
     'wsgi.run_once': false,
   }
 }
 
-function applyBaseUrl(environ: Environ, baseUrl: string): void {
-  const [, scheme, netloc, path = '', rest] =
-    /^(https?):\/\/([^/?#]+)([^?#]*)(.*)$/is.exec(baseUrl) ?? []
-  if (!scheme || !netloc || rest) {
-    throw new TypeError(`baseUrl ${JSON.stringify(baseUrl)} must be scheme, host and path `
-      + 'only, as in "http://localhost:8774/v1"')
-  }
-  const { HTTP_HOST, SERVER_NAME, SERVER_PORT } = makeEnviron('GET', scheme, netloc)
-  Object.assign(environ, {
-    SERVER_NAME, SERVER_PORT, HTTP_HOST: netloc.includes(':') ? HTTP_HOST : netloc,
-    'wsgi.url_scheme': scheme.toLowerCase(), SCRIPT_NAME: decodePath(path) ?? path,
-  })
-}
-
 function setForm(req: Request, fields: NonNullable<BlankOptions['POST']>): void {
-  const type = req.environ.CONTENT_TYPE ?? ''
   if (req.method === 'GET') throw new TypeError('Request.blank: a GET request has no form')
-  if (typeof fields === 'string' || fields instanceof Uint8Array) {
-    req.body = fields
-  } else {
-    const pairs = Array.isArray(fields) ? fields : Object.entries(fields)
-    const isFile = (value: unknown): boolean => typeof value === 'object' && value !== null
-    if (type.startsWith('multipart/') || pairs.some(([, value]) => isFile(value))) {
-      const form = new FormData()
-      for (const [name, value] of pairs) form.append(name, isFile(value) ? value : String(value))
-      const writer = new (webBodyClass())(form)
-      req.environ.CONTENT_TYPE = writer.headers.get('content-type') ?? ''
-      req.environ['wsgi.input'] = new BufferedInput(
-        writer.arrayBuffer().then((buffer) => new Uint8Array(buffer)))
-      req.environ['wsgi.input_terminated'] = true
-      return
-    }
-    req.body = new URLSearchParams(pairs.map(([name, value]) => [name, String(value)])).toString()
+  const isText = typeof fields === 'string' || fields instanceof Uint8Array
+  const pairs = isText ? [] : Array.isArray(fields) ? fields : Object.entries(fields)
+  const isFile = (value: unknown): boolean => typeof value === 'object' && value !== null
+  if (!req.contentType.startsWith('multipart/') && !pairs.some(([, value]) => isFile(value))) {
+    req.environ.CONTENT_TYPE ??= URLENCODED
+    const texts = pairs.map(([name, value]): [string, string] => [name, String(value)])
+    req.body = isText ? fields : new URLSearchParams(texts).toString()
+    return
   }
-  if (!type) req.environ.CONTENT_TYPE = 'application/x-www-form-urlencoded'
-}
-
-/** The platform's Response reads and writes multipart. */
-const webBodyClass = (): WebBodyClass =>
-  (globalThis as unknown as { Response: WebBodyClass }).Response
-type WebBodyClass = new (body: unknown, init?: object) => {
-  headers: WebHeaders; formData(): Promise<Form>; arrayBuffer(): Promise<ArrayBuffer>
-}
-
-/** The platform parses multipart; we cap the parts and turn its errors into a 400. */
-async function parseMultipart(req: Request, bytes: Uint8Array): Promise<Form> {
-  const type = req.environ.CONTENT_TYPE ?? ''
-  const boundary = /;\s*boundary=(?:"([^"]+)"|([^;\s]+))/i.exec(type)
-  const marker = `--${boundary?.[1] ?? boundary?.[2] ?? ''}`
-  limitFields(new TextDecoder('latin1', {}).decode(bytes).split(marker, MAX_FIELDS + 3).length - 2)
-  try {
-    return await new (webBodyClass())(bytes, { headers: { 'Content-Type': type } }).formData()
-  } catch {
-    throw new HTTPBadRequest('The body is not valid multipart/form-data.')
+  const form = new FormData()
+  for (const [name, value] of pairs) {
+    form.append(name, isFile(value) ? value as Blob : String(value) as unknown as Blob)
   }
-}
-
-function limitFields(count: number): void {
-  if (count > MAX_FIELDS) {
-    throw new HTTPRequestEntityTooLarge(`The form has more than ${MAX_FIELDS} fields.`)
-  }
-}
-
-/** How deep brackets nest in a JSON text; those in strings do not count. */
-function depthOf(json: string): number {
-  if (json.length <= MAX_JSON_DEPTH) return 0
-  let depth = 0
-  let deepest = 0
-  for (let at = 0; at < json.length; at++) {
-    const char = json[at]
-    if (char === '"') {
-      for (at++; at < json.length && json[at] !== '"'; at++) if (json[at] === '\\') at++
-    } else if (char === '[' || char === '{') {
-      deepest = Math.max(deepest, ++depth)
-    } else if (char === ']' || char === '}') {
-      depth--
-    }
-  }
-  return deepest
+  const writer = new globalThis.Response(form) // the platform writes multipart
+  req.environ.CONTENT_TYPE = writer.headers.get('Content-Type') ?? ''
+  req.environ['wsgi.input_terminated'] = true // the length is known when it has been written
+  const bytes = writer.arrayBuffer().then((buffer) => new Uint8Array(buffer))
+  req.environ['wsgi.input'] = new BufferedInput(bytes)
 }
 
 /** Reads `wsgi.input` as far as the contract allows: CONTENT_LENGTH, else its own end. */
 async function readBody(req: Request): Promise<Uint8Array> {
   const input = req.environ['wsgi.input']
-  const length = req.contentLength
-  if (length === 0 || (length === null && !req.environ['wsgi.input_terminated'])) {
-    return new Uint8Array(0)
+  const length = req.contentLength ?? (req.environ['wsgi.input_terminated'] ? Infinity : 0)
+  if (length === 0) return new Uint8Array(0)
+  const bytes = await (length === Infinity ? input.read() : input.read(length))
+  if (length !== Infinity && bytes.length < length) {
+    throw new HTTPBadRequest(`The body has ${bytes.length} of ${length} bytes.`)
   }
-  if (length === null) return input.read()
-  const chunks: Uint8Array[] = []
-  let missing = length
-  while (missing > 0) {
-    const chunk = await input.read(missing)
-    if (chunk.length === 0) {
-      throw new HTTPBadRequest(`The body ended ${missing} bytes before its Content-Length.`)
-    }
-    chunks.push(chunk)
-    missing -= chunk.length
-  }
-  return joinBytes(chunks)
+  req.contentLength = bytes.length
+  return bytes
 }
 
 /** `wsgi.input` over bytes that are in memory, or will be: it can be read again. */
@@ -748,19 +616,17 @@ class BufferedInput implements Input {
 
   constructor(bytes: Uint8Array | Promise<Uint8Array>) {
     this.whole = Promise.resolve(bytes)
+    this.whole.catch(() => {}) // a failure is for those who read
   }
 
-  async read(size = -1): Promise<Uint8Array> {
+  async read(size = Infinity): Promise<Uint8Array> {
     const bytes = await this.whole
-    const end = size < 0 ? bytes.length : Math.min(bytes.length, this.#at + size)
-    const chunk = bytes.subarray(this.#at, end)
-    this.#at = end
+    const chunk = bytes.subarray(this.#at, size < 0 ? bytes.length : this.#at + size)
+    this.#at += chunk.length
     return chunk
   }
 
-  rewind(): void {
-    this.#at = 0
-  }
+  rewind(): void { this.#at = 0 }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
     const chunk = await this.read()
@@ -768,43 +634,43 @@ class BufferedInput implements Input {
   }
 }
 
+const TWICE = 'startResponse was called twice; a second call replaces the headers of the first, '
+  + 'and must pass the error as its third argument, excInfo'
+
 /** Runs an application until its status and headers are known. */
 async function collect(app: Application, environ: Environ): Promise<{
   status: string; headers: HeaderList; body: Body
 }> {
-  let answer: { status: string; headers: HeaderList } | undefined
+  const answers: { status: string; headers: HeaderList }[] = []
   const written: Chunk[] = []
-  let passedOn = false
+  let isPassedOn = false
   const returned = await callApplication(app, environ, (status, headers, excInfo) => {
-    if (answer && !excInfo) throw new Error(TWICE)
-    if (excInfo && passedOn) throw excInfo
-    answer = { status, headers }
+    if (answers.length > 0 && !excInfo) throw new Error(TWICE)
+    if (isPassedOn) throw excInfo
+    answers[0] = { status, headers }
     return (chunk) => { written.push(chunk) }
   })
-  if (answer && written.length === 0 && Array.isArray(returned)) return { ...answer, body: returned }
+  const isReady = answers.length > 0 && written.length === 0
   const reader = new BodyReader(returned)
-  let first: IteratorResult<Chunk> | undefined
+  let body = returned
   try {
     // A generator calls startResponse at its first next().
-    if (!answer) first = await reader.next()
-    if (!answer) throw new Error('The application returned a body without calling startResponse')
+    if (!isReady) body = replay(reader, written, await reader.next())
+    if (!answers[0]) throw new Error('The application did not call startResponse')
   } catch (error) {
     await reader.end()
     throw error
   }
-  passedOn = true
-  return { ...answer as { status: string; headers: HeaderList }, body: replay(reader, written, first) }
+  isPassedOn = true
+  return { ...answers[0], body }
 }
-
-const TWICE = 'startResponse was called twice; a second call replaces the first one\'s headers '
-  + 'and must pass the error as its third argument, excInfo'
 
 /** What was written and what was pulled already, then the rest of the body. */
 async function* replay(
-  reader: BodyReader, written: Chunk[], first: IteratorResult<Chunk> | undefined,
+  reader: BodyReader, written: Chunk[], first: IteratorResult<Chunk>,
 ): AsyncGenerator<Chunk> {
   try {
-    for (let step = first ?? await reader.next(); ; step = await reader.next()) {
+    for (let step = first; ; step = await reader.next()) {
       yield* written.splice(0)
       if (step.done) return
       yield step.value
@@ -828,80 +694,64 @@ class RequestHeaders {
   set(name: string, value: string): void { this.#environ[headerKey(name)] = value }
   delete(name: string): void { delete this.#environ[headerKey(name)] }
 
-  *entries(): Generator<[string, string]> {
+  *entries(): Generator<[name: string, value: string]> {
     for (const [key, value] of Object.entries(this.#environ)) {
-      const plain = key === 'CONTENT_TYPE' || key === 'CONTENT_LENGTH'
-      if (typeof value !== 'string' || !(plain || key.startsWith('HTTP_'))) continue
-      yield [headerName(plain ? key : key.slice(5)), value]
+      const isHeader = /^(HTTP_|CONTENT_TYPE$|CONTENT_LENGTH$)/.test(key)
+      if (isHeader && typeof value === 'string') yield [headerName(key), value]
     }
   }
   *keys(): Generator<string> { for (const [name] of this.entries()) yield name }
-  [Symbol.iterator](): Generator<[string, string]> { return this.entries() }
+  [Symbol.iterator](): Generator<[name: string, value: string]> { return this.entries() }
 }
 
-/** 'X-Auth-Token' -> 'HTTP_X_AUTH_TOKEN' (RFC 3875 section 4.1.18). */
+/** 'X-Auth-Token' -> 'HTTP_X_AUTH_TOKEN' (RFC 3875 section 4.1.18) */
 function headerKey(name: string): string {
-  const key = name.toUpperCase().replace(/-/g, '_')
+  const key = name.toUpperCase().replaceAll('-', '_')
   return key === 'CONTENT_TYPE' || key === 'CONTENT_LENGTH' ? key : `HTTP_${key}`
 }
 
-/** 'X_AUTH_TOKEN' -> 'X-Auth-Token' */
-function headerName(key: string): string {
-  return key.toLowerCase().replace(/(^|_)([a-z]?)/g, (_, start: string, letter: string) =>
-    (start && '-') + letter.toUpperCase())
-}
+/** 'HTTP_X_AUTH_TOKEN' -> 'X-Auth-Token' */
+const headerName = (key: string): string => key.replace('HTTP_', '').toLowerCase().split('_')
+  .map((word) => word.slice(0, 1).toUpperCase() + word.slice(1)).join('-')
 
-/** The cookies of a request: name to value, the last of a name wins (RFC 6265 section 5.4). */
-class Cookies {
-  readonly #values: Map<string, string>
-
-  constructor(header: string) {
-    this.#values = new Map()
-    for (const pair of header.split(/[;,]/)) {
-      const [, name, value = ''] = /^\s*([^\s=;,"]+)\s*=\s*(.*?)\s*$/.exec(pair) ?? []
-      if (name && !name.startsWith('$')) this.#values.set(name, unquoteCookie(value))
-    }
+/** Name to value; the last of a name wins (RFC 6265 section 5.4). */
+function parseCookies(header = ''): Map<string, string> {
+  const cookies = new Map<string, string>()
+  for (const pair of header.split(/[;,]/)) {
+    const [, name, value = ''] = /^\s*([^\s=;,"$][^\s=;,"]*)\s*=\s*(.*?)\s*$/.exec(pair) ?? []
+    if (name) cookies.set(name, unquoteCookie(value))
   }
-
-  get(name: string): string | null { return this.#values.get(name) ?? null }
-  has(name: string): boolean { return this.#values.has(name) }
-  keys(): IterableIterator<string> { return this.#values.keys() }
-  entries(): IterableIterator<[string, string]> { return this.#values.entries() }
-  [Symbol.iterator](): IterableIterator<[string, string]> { return this.#values.entries() }
+  return cookies
 }
 
-/** A quoted value, with octal escapes for the bytes that may not stand in a cookie. */
+/** A quoted value spells the bytes that may not stand in a cookie in octal. */
 function unquoteCookie(value: string): string {
   const inner = /^"(.*)"$/s.exec(value)?.[1] ?? value
   if (!inner.includes('\\')) return inner
   const bytes: number[] = []
-  for (const [, octal, char, plain] of inner.matchAll(/\\([0-3][0-7][0-7])|\\(.)|([^\\]+)/gs)) {
+  for (const [, octal, char = ''] of inner.matchAll(/\\([0-3][0-7][0-7])|\\?([^])/g)) {
     if (octal) bytes.push(parseInt(octal, 8))
-    else bytes.push(...encoder.encode(char ?? plain ?? ''))
+    else bytes.push(...encoder.encode(char))
   }
   return toText(Uint8Array.from(bytes))
 }
 
 /** The Accept header: which of our types suits the client best (RFC 9110 section 12.5.1). */
 class Accept {
-  readonly #ranges: { type: string; subtype: string; parameters: string; quality: number }[] = []
+  /** null where the client did not say, or not in valid words. */
+  readonly #ranges: { range: string; quality: number }[] | null
 
   constructor(header: string | null | undefined) {
-    for (const range of (header ?? '').split(',')) {
-      const [, type, subtype, rest = ''] = MEDIA_RANGE.exec(range) ?? []
-      if (!type || !subtype) continue
-      const [, parameters = '', quality = '1'] =
-        /^(.*?)(?:;\s*q=([01](?:\.\d{0,3})?)\s*(?:;.*)?)?$/i.exec(rest) ?? []
-      this.#ranges.push({
-        type: type.toLowerCase(), subtype: subtype.toLowerCase(),
-        parameters: parameters.replace(/\s+/g, '').toLowerCase(), quality: Number(quality),
-      })
-    }
+    const parts = (header ?? '').split(',').map(squeezed).filter(Boolean)
+    const isValid = typeof header === 'string' && parts.every((part) => MEDIA_RANGE.test(part))
+    this.#ranges = isValid ? parts.map((part) => {
+      const [range = '', quality] = part.split(/;q=/, 2)
+      return { range, quality: parseFloat(quality ?? '1') }
+    }) : null
   }
 
   /** The offers that the client takes, best first; all of them where it did not say. */
   acceptableOffers(offers: readonly string[]): [offer: string, quality: number][] {
-    if (this.#ranges.length === 0) return offers.map((offer) => [offer, 1])
     return offers.map((offer): [string, number] => [offer, this.quality(offer)])
       .filter(([, quality]) => quality > 0)
       .sort(([, a], [, b]) => b - a)
@@ -914,27 +764,26 @@ class Accept {
 
   /** 0 to 1: the weight of the most specific range that fits. */
   quality(offer: string): number {
-    const [mime = '', ...rest] = offer.toLowerCase().replace(/\s+/g, '').split(';')
-    const [type, subtype] = mime.split('/')
-    const parameters = rest.length > 0 ? `;${rest.join(';')}` : ''
-    let best = { rank: 0, quality: 0 }
-    for (const range of this.#ranges) {
-      const rank = range.type === '*' ? 1 : range.type !== type ? 0
-        : range.subtype === '*' ? 2 : range.subtype !== subtype ? 0
-          : range.parameters === '' ? 3 : range.parameters === parameters ? 4 : 0
-      if (rank > best.rank) best = { rank, quality: range.quality }
+    if (!this.#ranges) return 1
+    const full = squeezed(offer)
+    const type = full.split(';', 1)[0] as string
+    for (const wanted of new Set([full, type, type.replace(/\/.*/, '/*'), '*/*'])) {
+      const found = this.#ranges.find(({ range }) => range === wanted)
+      if (found) return found.quality
     }
-    return best.quality
+    return 0
   }
 }
 
-const MEDIA_RANGE = /^\s*([\w!#$%&'*+.^`|~-]+)\/([\w!#$%&'*+.^`|~-]+)\s*((?:;.*)?)$/s
+const squeezed = (text: string): string => text.replace(/\s+/g, '').toLowerCase()
+const MEDIA_RANGE = // type, parameters, weight, extensions
+  /^[^\s/;,]+\/[^\s/;,]+(;(?!q=)[^;=]+=[^;]+)*(;q=(0(\.\d{0,3})?|1(\.0{0,3})?)(;.*)?)?$/
 
-// 3. Response ────────────────────────────────────────────────────────────────────────────
+// 3. Response ─────────────────────────────────────────────────────────────────────────────
 // Arrives: what a handler wants to say. Leaves: an object with status, headers and body that
 // is itself an application: calling it calls startResponse and returns the body. So whatever
 // holds a Response can pass it on, and a filter can change one that came from anywhere
-// (`await req.getResponse(app)`). To our request the answer is `200 OK`, Content-Type
+// (`await req.getResponse(app)`). The answer to our request is '200 OK', Content-Type
 // application/json, and one chunk, '{"id":"42"}'.
 
 /** How a Response is made. */
@@ -955,6 +804,9 @@ export interface ResponseOptions {
   allow?: string | readonly string[] | undefined
   cacheControl?: string | undefined
   retryAfter?: string | number | undefined
+  /** Without its quotes. */
+  etag?: string | undefined
+  lastModified?: Date | undefined
 }
 
 /** RFC 6265 section 4.1.1; `maxAge` is in seconds. */
@@ -966,7 +818,7 @@ export interface CookieOptions {
   secure?: boolean | undefined
   httpOnly?: boolean | undefined
   sameSite?: string | null | undefined
-  /** Takes away a cookie of this name that was set before. */
+  /** Takes back a cookie of this name that was set before. */
   overwrite?: boolean | undefined
 }
 
@@ -983,112 +835,105 @@ export class Response {
   static defaultContentType = 'text/html'
   headerlist: HeaderList
   #status = '200 OK'
-  #appIter: Body = []
+  #body: Body = []
 
-  constructor(init: ResponseOptions | string | Uint8Array = {}) {
-    const options = typeof init === 'string' || init instanceof Uint8Array ? { body: init } : init
-    if (options.status !== undefined) this.status = options.status
-    this.headerlist = options.headerlist ?? []
-    const hasBody = !/^(1|204|205|304)/.test(this.#status)
-    if (!options.headerlist && hasBody) this.#defaultType(options)
-    this.#setOptions(options)
-    if (hasBody) this.#setBody(options)
+  constructor(init: ResponseOptions | Chunk = {}) {
+    const options = typeof init === 'object' && !(init instanceof Uint8Array) ? init : { body: init }
+    const { status, headerlist, headers = [], json, text } = options
+    if (status !== undefined) this.status = status
+    this.headerlist = headerlist ?? []
+    const mayHaveBody = !/^(1|204|205|304)/.test(this.#status)
+    if (!headerlist && mayHaveBody) this.#addType(options)
+    for (const [name, value] of Array.isArray(headers) ? headers : Object.entries(headers)) {
+      if (name.toLowerCase() === 'content-type') this.headers.set(name, value)
+      else this.headers.append(name, value)
+    }
+    if (options.appIter) this.#body = options.appIter
+    else if (json !== undefined) this.body = toBytes(toJson(json))
+    else if (mayHaveBody) this.body = options.body ?? (text === undefined ? '' : toBytes(text))
+    this.#addNamed(options)
   }
 
-  #defaultType({ contentType, charset, json }: ResponseOptions): void {
-    const type = contentType ?? (json !== undefined ? 'application/json'
+  #addType({ contentType, charset = 'UTF-8', json, body }: ResponseOptions): void {
+    const isJson = json !== undefined && body === undefined
+    const type = contentType || (isJson ? 'application/json'
       : (this.constructor as typeof Response).defaultContentType)
-    const needsCharset = charset !== null && !type.includes('charset=') && HAS_CHARSET.test(type)
-    if (!type) return
-    const full = needsCharset ? `${type}; charset=${charset ?? 'UTF-8'}` : type
-    this.headerlist.push(['Content-Type', full])
+    this.headerlist.push(['Content-Type', withCharset(type, charset)])
   }
 
-  #setBody({ body, text, json, appIter, headerlist }: ResponseOptions): void {
-    if (appIter !== undefined) {
-      if (body !== undefined) throw new TypeError('Response: give either body or appIter')
-      this.#appIter = appIter
-    } else if (body !== undefined && typeof body !== 'string' && !(body instanceof Uint8Array)) {
-      this.appIter = body
-    } else if (body === undefined && text === undefined && json !== undefined) {
-      this.body = toBytes(stringify(json))
-    } else {
-      const chunk = body ?? text ?? ''
-      if (chunk !== '' || !headerlist) this.body = chunk
+  #addNamed(options: ResponseOptions): void {
+    const { etag } = options
+    const named = {
+      'Location': options.location,
+      'Content-Length': options.contentLength,
+      'Vary': options.vary,
+      'Allow': options.allow,
+      'Cache-Control': options.cacheControl,
+      'Retry-After': options.retryAfter,
+      'ETag': etag === undefined ? etag : `"${etag}"`,
+      'Last-Modified': options.lastModified?.toUTCString(),
     }
-  }
-
-  #setOptions(options: ResponseOptions): void {
-    const { headers, location, contentLength, vary, allow, cacheControl, retryAfter } = options
-    if (headers) {
-      for (const [name, value] of Array.isArray(headers) ? headers : Object.entries(headers)) {
-        if (name.toLowerCase() === 'content-type') this.headers.set(name, value)
-        else this.headers.append(name, value)
-      }
-    }
-    const named = { Location: location, 'Content-Length': contentLength, Vary: vary, Allow: allow,
-      'Cache-Control': cacheControl, 'Retry-After': retryAfter }
     for (const [name, value] of Object.entries(named)) {
-      if (value !== undefined && value !== null) this.headers.set(name, listed(value))
+      if (value === undefined || value === null) continue
+      this.headers.set(name, typeof value === 'object' ? value.join(', ') : String(value))
     }
   }
 
   /** '201 Created'; may be set as 201, '201' or '201 Whatever'. */
   get status(): string { return this.#status }
   set status(value: number | string) {
-    const [, code, phrase] = /^(\d{3})(?: (.*))?$/s.exec(String(value).trim()) ?? []
-    if (!code || Number(code) < 100 || /[^\t\x20-\x7e\x80-\xff]/.test(phrase ?? '')) {
-      throw new TypeError(`Status ${JSON.stringify(value)} must be a number from 100 to 999, `
-        + 'or a number, a space and a phrase, as in "404 Not Found"')
+    const [, code, phrase] = /^([1-9]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?$/.exec(String(value)) ?? []
+    if (!code) {
+      throw new TypeError(`The status ${show(value)} must be a number from 100 to 999, or a `
+        + 'number, a space and a phrase, as in "404 Not Found"')
     }
-    this.#status = phrase ? `${code} ${phrase}` : `${code} ${reasonFor(Number(code))}`
+    this.#status = `${code} ${phrase || reasonFor(Number(code))}`
   }
   get statusCode(): number { return Number(this.#status.slice(0, 3)) }
   set statusCode(value: number) { this.status = value }
 
   get headers(): ResponseHeaders { return new ResponseHeaders(this.headerlist) }
-  set headers(value: HeaderList | Record<string, string>) {
-    this.headerlist = Array.isArray(value) ? value : Object.entries(value)
-  }
 
-  /** The body as it is sent. Setting it leaves Content-Length to whoever sends it. */
-  get appIter(): Body { return this.#appIter }
-  set appIter(value: Body) {
-    if (!isIterable(value)) {
-      throw new TypeError(`appIter = ${show(value)}: it must be an iterable of chunks`)
-    }
-    this.#appIter = value
-    this.contentLength = null
-  }
-
-  get body(): Body { return this.#appIter }
+  /** The body as it is sent. Setting an iterable drops Content-Length. */
+  get body(): Body { return this.#body }
   set body(value: Chunk | Body) {
-    if (typeof value !== 'string' && !(value instanceof Uint8Array)) {
-      this.appIter = value
+    const isChunk = typeof value === 'string' || value instanceof Uint8Array
+    if (!isChunk) {
+      if (!isIterable(value)) throw new TypeError(`The body ${show(value)} must be an iterable`)
+      this.#body = value
+      this.contentLength = null
       return
     }
-    if (typeof value === 'string' && value !== '' && !this.#takesText()) {
-      throw new TypeError(`Content-Type ${JSON.stringify(this.contentType)} has no charset: `
-        + 'set one, or set the body as bytes')
-    }
-    const bytes = toBytes(value)
-    this.#appIter = [bytes]
+    const bytes = this.#encode(value)
+    this.#body = [bytes]
     this.contentLength = bytes.length
   }
-  #takesText(): boolean {
-    return this.contentType === null || this.charset !== null || /[/+]json$/.test(this.contentType)
+  get appIter(): Body { return this.#body }
+  set appIter(value: Body) { this.body = value }
+
+  #encode(chunk: Chunk): Uint8Array {
+    const type = this.contentType
+    const takesText = chunk === '' || type === null || this.charset !== null
+    if (typeof chunk !== 'string' || takesText) return toBytes(chunk)
+    throw new TypeError(`Content-Type ${show(type)} has no charset: set one, or give bytes`)
+  }
+
+  /** Appends to a body that is in memory: what wsgify does with a handler's text. */
+  write(chunk: Chunk): void {
+    if (!(Symbol.iterator in this.#body)) throw new TypeError('write() cannot follow a stream')
+    const isList = Array.isArray(this.#body)
+    const bytes = joinBytes([...Array.from(this.#body, toBytes), this.#encode(chunk)])
+    this.#body = [bytes]
+    if (!isList || this.contentLength !== null) this.contentLength = bytes.length
   }
 
   /** 'text/html', without parameters. Setting it drops them, and adds a charset to text. */
   get contentType(): string | null {
-    return this.headers.get('Content-Type')?.split(';', 1)[0]?.trim() ?? null
+    return this.headers.get('Content-Type')?.split(';', 1)[0]?.trim() || null
   }
   set contentType(value: string | null) {
-    const needsCharset = value !== null && !value.includes(';') && HAS_CHARSET.test(value)
-    const charset = this.charset ?? 'UTF-8'
-    this.headers.put('Content-Type', needsCharset ? `${value}; charset=${charset}` : value)
+    this.headers.put('Content-Type', value ? withCharset(value, 'UTF-8') : null)
   }
-
   get charset(): string | null {
     const type = this.headers.get('Content-Type') ?? ''
     return /;\s*charset="?([^\s";]+)/i.exec(type)?.[1] ?? null
@@ -1097,9 +942,8 @@ export class Response {
     const type = this.headers.get('Content-Type')
     if (type === null) throw new TypeError('A charset needs a Content-Type: set contentType first')
     const plain = type.replace(/;\s*charset="?[^";]*"?/i, '')
-    this.headers.put('Content-Type', value === null ? plain : `${plain}; charset=${value}`)
+    this.headers.set('Content-Type', value === null ? plain : `${plain}; charset=${value}`)
   }
-
   get contentLength(): number | null {
     const length = this.headers.get('Content-Length')
     return length === null ? null : Number(length)
@@ -1107,7 +951,6 @@ export class Response {
   set contentLength(value: number | null) {
     this.headers.put('Content-Length', value === null ? null : String(value))
   }
-
   get location(): string | null { return this.headers.get('Location') }
   set location(value: string | null) { this.headers.put('Location', value) }
 
@@ -1121,14 +964,15 @@ export class Response {
   }
   /** Takes back a cookie that this response would have set. */
   unsetCookie(name: string): void {
-    removeWhere(this.headerlist, ([header, value]) =>
-      header.toLowerCase() === 'set-cookie' && value.startsWith(`${name}=`))
+    const kept = this.headers.getAll('Set-Cookie').filter((set) => !set.startsWith(`${name}=`))
+    this.headers.delete('Set-Cookie')
+    for (const cookie of kept) this.headers.append('Set-Cookie', cookie)
   }
 
   /** The whole body, gathered if it was a stream; it stays readable. */
   async bytes(): Promise<Uint8Array> {
     const chunks: Uint8Array[] = []
-    const reader = new BodyReader(this.#appIter)
+    const reader = new BodyReader(this.#body)
     try {
       for (let step = await reader.next(); !step.done; step = await reader.next()) {
         chunks.push(toBytes(step.value))
@@ -1137,66 +981,51 @@ export class Response {
       await reader.end()
     }
     const bytes = joinBytes(chunks)
-    this.#appIter = [bytes]
-    const length = this.contentLength
-    if (length === null) this.contentLength = bytes.length
-    else if (bytes.length > 0 && length !== bytes.length) {
+    const length = this.contentLength ?? bytes.length
+    if (bytes.length > 0 && bytes.length !== length) {
       throw new Error(`Content-Length is ${length}, but the body has ${bytes.length} bytes`)
     }
+    this.#body = [bytes]
+    if (bytes.length > 0) this.contentLength = length
     return bytes
   }
   async text(): Promise<string> { return toText(await this.bytes()) }
   async json(): Promise<unknown> { return JSON.parse(await this.text()) as unknown }
 
-  /** Appends text or bytes to the body: what wsgify does with a handler's result. */
-  write(chunk: Chunk): void {
-    if (!Array.isArray(this.#appIter)) throw new TypeError('write() needs a body that is a list')
-    if (typeof chunk === 'string' && !this.#takesText()) this.body = chunk // throws
-    const bytes = toBytes(chunk)
-    const length = this.contentLength
-    const isEmpty = (this.#appIter as Chunk[]).every((piece) => piece.length === 0)
-    this.#appIter = isEmpty ? [bytes] : [...this.#appIter as Chunk[], bytes]
-    if (length !== null) this.contentLength = length + bytes.length
-  }
-
   __call__(environ: Environ, startResponse: StartResponse): Body {
     startResponse(this.#status, wireHeaders(this.headerlist, environ))
-    if (environ.REQUEST_METHOD !== 'HEAD') return this.#appIter
-    return closing(this.#appIter) // headers as for GET, nothing after them
+    if (environ.REQUEST_METHOD !== 'HEAD') return this.#body
+    const reader = new BodyReader(this.#body) // the headers of GET, and nothing after them
+    return Object.assign([], { close: () => reader.end() })
   }
 }
 
-const HAS_CHARSET = /^(text\/|application\/xml$|.*\+xml$)/
+/** Text says its charset; JSON needs none (RFC 8259 section 11). */
+const withCharset = (type: string, charset: string | null): string =>
+  charset && !type.includes(';') && /^text\/|^application\/xml$|\+xml$/.test(type)
+    ? `${type}; charset=${charset}` : type
 
-/** JSON as it is sent. A value that nests too deep came from outside: not our error. */
-function stringify(value: unknown): string {
+/** What nests too deep for JSON came from outside: that is the client's error. */
+function toJson(value: unknown): string {
   try {
-    return JSON.stringify(value) ?? 'null'
+    return JSON.stringify(value)
   } catch (error) {
     if (error instanceof RangeError) throw new HTTPBadRequest('The data nests too deep for JSON.')
     throw error
   }
 }
 
-const listed = (value: string | number | readonly string[]): string =>
-  typeof value === 'object' ? value.join(', ') : String(value)
-
-/** An empty body that still ends the one it stands for. */
-function closing(body: Body): Body {
-  const reader = new BodyReader(body)
-  return Object.assign([], { close: () => reader.end() })
-}
-
 /** Location goes out absolute, and never points where the application did not mean. */
 function wireHeaders(headers: HeaderList, environ: Environ): HeaderList {
-  if (!headers.some(([name]) => name.toLowerCase() === 'location')) return headers
+  const isLocation = (name: string): boolean => name.length === 8 && name.toLowerCase() === 'location'
+  if (!headers.some(([name]) => isLocation(name))) return headers
   return headers.map(([name, value]) =>
-    [name, name.toLowerCase() === 'location' ? absoluteLocation(value, environ) : value])
+    [name, isLocation(name) ? absoluteLocation(value, environ) : value])
 }
 
 /**
- * '/new' -> 'http://localhost/new'. Tab, CR and LF are dropped, as a browser does. What then
- * starts with '//' would name another host: its second slash is escaped (CVE-2024-42353).
+ * '/new' -> 'http://localhost/new'. Tab, CR and LF are dropped, as browsers do. What then
+ * starts with '//' names another host: the second slash is escaped (CVE-2024-42353).
  */
 function absoluteLocation(location: string, environ: Environ): string {
   const clean = location.replace(/[\t\r\n]/g, '')
@@ -1206,11 +1035,10 @@ function absoluteLocation(location: string, environ: Environ): string {
   return joinUrl(new Request(environ).pathUrl, safe)
 }
 
-/** Resolves a reference against a URL (RFC 3986 section 5), keeping its own spelling. */
+/** Resolves a reference against a URL (RFC 3986 section 5) without respelling either. */
 function joinUrl(base: string, reference: string): string {
+  if (/^([?#]|$)/.test(reference)) return base + reference
   const [, origin = '', path = ''] = /^([a-z]+:\/\/[^/]*)(.*)$/i.exec(base) ?? []
-  if (reference === '') return base
-  if (reference.startsWith('?') || reference.startsWith('#')) return base + reference
   const [, target = '', suffix = ''] = /^([^?#]*)(.*)$/s.exec(reference) ?? []
   const whole = target.startsWith('/') ? target : path.replace(/[^/]*$/, '') + target
   const kept: string[] = []
@@ -1218,57 +1046,41 @@ function joinUrl(base: string, reference: string): string {
     if (segment === '..') kept.pop()
     else if (segment !== '.') kept.push(segment)
   }
-  if (/(^|\/)\.\.?$/.test(whole)) kept.push('')
+  if (/\/\.\.?$/.test(whole)) kept.push('')
   return `${origin}/${kept.join('/')}${suffix}`
 }
 
 function makeCookie(name: string, value: string | null, options: CookieOptions): string {
-  if (!/^[\w!#$%&'*+.^`|~-]+$/.test(name)) {
-    throw new TypeError(`Cookie name ${JSON.stringify(name)} must be a token: letters, digits `
-      + 'and !#$%&\'*+-.^_`|~')
-  }
   const { path = '/', domain, expires, secure, httpOnly, sameSite } = options
-  const maxAge = value === null ? 0 : options.maxAge
-    ?? (expires ? Math.round((expires.getTime() - Date.now()) / 1000) : null)
-  const parts = [`${name}=${quoteCookie(value ?? '')}`]
-  if (domain) parts.push(`Domain=${attribute('domain', domain)}`)
-  if (maxAge !== null && maxAge !== undefined) {
-    const end = value === null ? new Date(0) : new Date(Date.now() + maxAge * 1000)
-    parts.push(`Max-Age=${Math.trunc(maxAge)}`, `Expires=${end.toUTCString()}`)
+  const isToken = /^[\w!#$%&'*+.^`|~-]+$/.test(name)
+  if (!isToken || /[\x00-\x1f\x7f;]|[^\x00-\xff]/.test(`${path ?? ''}${domain ?? ''}`)) {
+    throw new TypeError(`The cookie ${show(name)}: its name must be a token, and path and domain `
+      + 'must not hold ";" or control characters')
   }
-  if (path) parts.push(`Path=${attribute('path', path)}`)
-  if (secure) parts.push('secure')
-  if (httpOnly) parts.push('HttpOnly')
-  if (sameSite) parts.push(`SameSite=${sameSiteOf(sameSite, secure)}`)
-  return parts.join('; ')
+  if (sameSite && (!/^(strict|lax|none)$/i.test(sameSite) || (/^none$/i.test(sameSite) && !secure))) {
+    throw new TypeError(`sameSite ${show(sameSite)} must be strict, lax, or none with secure: true`)
+  }
+  const left = expires ? Math.round((expires.getTime() - Date.now()) / 1000) : undefined
+  const maxAge = value === null ? 0 : options.maxAge ?? left
+  const end = new Date(value === null ? 0 : Date.now() + (maxAge ?? 0) * 1000).toUTCString()
+  return [
+    `${name}=${quoteCookie(value ?? '')}`,
+    domain && `Domain=${domain}`,
+    maxAge !== undefined && `Max-Age=${Math.trunc(maxAge)}; Expires=${end}`,
+    path && `Path=${path}`,
+    secure && 'secure',
+    httpOnly && 'HttpOnly',
+    sameSite && `SameSite=${sameSite}`,
+  ].filter(Boolean).join('; ')
 }
 
-function sameSiteOf(value: string, secure: boolean | undefined): string {
-  if (!/^(strict|lax|none)$/i.test(value)) {
-    throw new TypeError(`sameSite ${JSON.stringify(value)} must be strict, lax or none`)
-  }
-  if (/^none$/i.test(value) && !secure) throw new TypeError('sameSite "none" needs secure: true')
-  return value
-}
-
-function attribute(name: string, value: string): string {
-  if (/[\x00-\x1f\x7f;]|[^\x00-\xff]/.test(value)) {
-    throw new TypeError(`Cookie ${name} ${JSON.stringify(value)} must not hold ";" or control `
-      + 'characters')
-  }
-  return value
-}
-
-/** Bytes that may not stand in a cookie are written as octal, and the whole is quoted. */
+/** Bytes that may not stand in a cookie are written in octal, and the whole is quoted. */
 function quoteCookie(value: string): string {
   if (/^[\w!#$%&'()*+./:<=>?@[\]^`{|}~-]*$/.test(value)) return value
-  let quoted = ''
-  for (const byte of encoder.encode(value)) {
-    const char = String.fromCharCode(byte)
-    quoted += /[\w !#$%&'()*+./:<=>?@[\]^`{|}~-]/.test(char) ? char
-      : `\\${byte.toString(8).padStart(3, '0')}`
-  }
-  return `"${quoted}"`
+  const quoted = Array.from(encoder.encode(value), (byte) =>
+    byte >= 0x20 && byte < 0x7f && !'",;\\'.includes(String.fromCharCode(byte))
+      ? String.fromCharCode(byte) : `\\${byte.toString(8).padStart(3, '0')}`)
+  return `"${quoted.join('')}"`
 }
 
 /** The headers of a response: a view over its headerlist, names in any case. */
@@ -1277,72 +1089,56 @@ class ResponseHeaders {
 
   constructor(list: HeaderList) { this.#list = list }
 
-  get(name: string): string | null {
-    const key = name.toLowerCase()
-    for (const [header, value] of this.#list) if (header.toLowerCase() === key) return value
-    return null
-  }
+  get(name: string): string | null { return this.getAll(name)[0] ?? null }
   getAll(name: string): string[] {
     const key = name.toLowerCase()
-    return this.#list.filter(([header]) => header.toLowerCase() === key).map(([, value]) => value)
+    return this.#list.filter(([other]) => other.toLowerCase() === key).map(([, value]) => value)
   }
-  has(name: string): boolean { return this.get(name) !== null }
+  has(name: string): boolean { return this.getAll(name).length > 0 }
   append(name: string, value: string): void { this.#list.push([name, value]) }
-  delete(name: string): void {
-    const key = name.toLowerCase()
-    removeWhere(this.#list, ([header]) => header.toLowerCase() === key)
-  }
-  /** Replaces every header of the name, in the place of the first. */
-  set(name: string, value: string): void {
-    const key = name.toLowerCase()
-    const first = this.#list.findIndex(([header]) => header.toLowerCase() === key)
-    if (first < 0) this.#list.push([name, value])
-    else {
-      this.#list[first] = [name, value]
-      removeWhere(this.#list, ([header], at) => at > first && header.toLowerCase() === key)
-    }
-  }
-  /** `set`, or `delete` for null. */
+  delete(name: string): void { this.put(name, null) }
+  set(name: string, value: string): void { this.put(name, value) }
+
+  /** Replaces every header of this name, in the place of the first; null takes them away. */
   put(name: string, value: string | null): void {
-    if (value === null) this.delete(name)
-    else this.set(name, value)
+    const key = name.toLowerCase()
+    const at = this.#list.findIndex(([other]) => other.toLowerCase() === key)
+    const kept = this.#list.filter(([other]) => other.toLowerCase() !== key)
+    if (value !== null) kept.splice(at < 0 ? kept.length : at, 0, [name, value])
+    this.#list.splice(0, this.#list.length, ...kept)
   }
-  *keys(): Generator<string> { for (const [name] of this.#list) yield name }
+  keys(): IterableIterator<string> { return this.#list.map(([name]) => name).values() }
   entries(): IterableIterator<[string, string]> { return this.#list.values() }
-  [Symbol.iterator](): IterableIterator<[string, string]> { return this.#list.values() }
+  [Symbol.iterator](): IterableIterator<[string, string]> { return this.entries() }
 }
 
-function removeWhere(list: HeaderList, drop: (pair: [string, string], at: number) => boolean): void {
-  list.splice(0, list.length, ...list.filter((pair, at) => !drop(pair, at)))
-}
-
-/** 404 -> 'Not Found'; an unknown code takes its class's words. */
+/** 404 -> 'Not Found'; a code without a name takes its class's. */
 function reasonFor(code: number): string {
-  const known = STATUS[code]
-  if (known) return typeof known === 'string' ? known : known[0]
-  return ['', 'Continue', 'Success', 'Multiple Choices', 'Unknown Client Error',
-    'Unknown Server Error'][Math.floor(code / 100)] ?? 'Unknown'
+  const generic = ['', 'Continue', 'Success', 'Multiple Choices', 'Unknown Client Error',
+    'Unknown Server Error', 'Unknown', 'Unknown', 'Unknown', 'Unknown']
+  return STATUS[code]?.[0] ?? generic[Math.floor(code / 100)] as string
 }
 
-/** RFC 9110 section 15: the reason; an explanation and a title for the errors of chapter 4. */
-const STATUS: Readonly<Record<number,
-  string | readonly [reason: string, explanation: string, title?: string]>> = {
-  100: 'Continue', 101: 'Switching Protocols', 102: 'Processing', 200: 'OK', 201: 'Created',
-  202: ['Accepted', 'The request is accepted for processing.'],
-  203: 'Non-Authoritative Information', 204: 'No Content', 205: 'Reset Content',
-  206: 'Partial Content', 207: 'Multi Status', 226: 'IM Used', 300: 'Multiple Choices',
-  301: 'Moved Permanently', 302: ['Found', 'The resource was found at'], 303: 'See Other',
-  304: 'Not Modified',
+/** RFC 9110 section 15: reason; then the explanation and the title of its error (chapter 4). */
+const STATUS: Readonly<Record<number, readonly [reason: string, words?: string, title?: string]>> = {
+  100: ['Continue'], 101: ['Switching Protocols'], 102: ['Processing'],
+  200: ['OK'], 201: ['Created'], 202: ['Accepted', 'The request is accepted for processing.'],
+  203: ['Non-Authoritative Information'], 204: ['No Content'], 205: ['Reset Content'],
+  206: ['Partial Content'], 207: ['Multi Status'], 226: ['IM Used'],
+  300: ['Multiple Choices', 'The resource has been moved to'],
+  301: ['Moved Permanently', 'The resource has been moved to'],
+  302: ['Found', 'The resource was found at'],
+  303: ['See Other', 'The resource has been moved to'], 304: ['Not Modified'],
   305: ['Use Proxy', 'The resource must be accessed through a proxy located at'],
-  307: 'Temporary Redirect', 308: 'Permanent Redirect', 400: 'Bad Request',
-  401: ['Unauthorized',
-    'This server could not verify that you are authorized to access the document you '
-    + 'requested. Either you supplied the wrong credentials (e.g., bad password), or '
-    + 'your browser does not understand how to supply the credentials required.'],
+  307: ['Temporary Redirect', 'The resource has been moved to'],
+  308: ['Permanent Redirect', 'The resource has been moved to'],
+  400: ['Bad Request'], 405: ['Method Not Allowed'], 406: ['Not Acceptable'],
+  401: ['Unauthorized', 'This server could not verify that you are authorized to access the '
+    + 'document you requested. Either you supplied the wrong credentials (e.g., bad password), '
+    + 'or your browser does not understand how to supply the credentials required.'],
   402: ['Payment Required', 'Access was denied for financial reasons.'],
   403: ['Forbidden', 'Access was denied to this resource.'],
   404: ['Not Found', 'The resource could not be found.'],
-  405: 'Method Not Allowed', 406: 'Not Acceptable',
   407: ['Proxy Authentication Required', 'Authentication with a local proxy is needed.'],
   408: ['Request Timeout',
     'The server has waited too long for the request to be sent by the client.'],
@@ -1353,40 +1149,39 @@ const STATUS: Readonly<Record<number,
   413: ['Request Entity Too Large', 'The body of your request was too large for this server.'],
   414: ['Request URI Too Long', 'The request URI was too long for this server.',
     'Request-URI Too Long'],
-  415: 'Unsupported Media Type',
+  415: ['Unsupported Media Type'],
   416: ['Requested Range Not Satisfiable', 'The Range requested is not available.',
     'Request Range Not Satisfiable'],
-  417: ['Expectation Failed', 'Expectation failed.'], 418: "I'm a teapot",
+  417: ['Expectation Failed', 'Expectation failed.'], 418: ["I'm a teapot"],
   422: ['Unprocessable Entity', 'Unable to process the contained instructions'],
   423: ['Locked', 'The resource is locked'],
-  424: ['Failed Dependency',
-    'The method could not be performed because the requested action dependended on '
-    + 'another action and that action failed'],
-  426: 'Upgrade Required',
+  424: ['Failed Dependency', 'The method could not be performed because the requested action '
+    + 'dependended on another action and that action failed'],
+  426: ['Upgrade Required'],
   428: ['Precondition Required', 'This request is required to be conditional'],
   429: ['Too Many Requests', 'The client has sent too many requests in a given amount of time'],
   431: ['Request Header Fields Too Large', 'The request header fields were too large'],
   451: ['Unavailable for Legal Reasons', 'The resource is not available due to legal reasons.',
     'Unavailable For Legal Reasons'],
-  500: 'Internal Server Error', 501: 'Not Implemented', 502: ['Bad Gateway', 'Bad gateway.'],
+  500: ['Internal Server Error'], 501: ['Not Implemented'],
+  502: ['Bad Gateway', 'Bad gateway.'],
   503: ['Service Unavailable',
     'The server is currently unavailable. Please try again at a later time.'],
   504: ['Gateway Timeout', 'The gateway has timed out.'],
   505: ['HTTP Version Not Supported', 'The HTTP version is not supported.'],
   507: ['Insufficient Storage', 'There was not enough space to save the resource'],
-  510: 'Not Extended',
+  510: ['Not Extended'],
   511: ['Network Authentication Required', 'Network authentication is required'],
 }
 
-// 4. HTTP errors ─────────────────────────────────────────────────────────────────────────
+// 4. HTTP errors ──────────────────────────────────────────────────────────────────────────
 // Arrives: something that a request may not have. Leaves: an Error that is also an
-// application, so a handler can throw it from any depth and wsgify answers with it. The body
-// is chosen by the request's Accept header: text, HTML or JSON. For `/v1/servers/99` that is
-//     404 Not Found
-//     { "code": "404 Not Found", "title": "Not Found", "message": "..." }
-// One table makes all the classes; only redirections and four others have words of their own.
+// application, so a handler can throw it from any depth, and wsgify answers with it. Accept
+// decides whether the body is text, HTML or JSON; for /v1/servers/99 and a client that wants
+// JSON it is '404 Not Found' with
+//     {"code":"404 Not Found","title":"Not Found","message":"The resource could not be found."}
 
-/** How an HTTP error is made; `detail` is shown to the client, after the explanation. */
+/** How an HTTP error is made; the client sees `detail` after the explanation. */
 export interface HTTPErrorOptions {
   detail?: string | null | undefined
   comment?: string | null | undefined
@@ -1409,8 +1204,8 @@ export interface HTTPErrorClass {
 }
 
 /**
- * An answer that can be thrown (webob.exc.WSGIHTTPException). The class for a number is in
- * `statusMap`; a number that has none makes a plain HTTPException.
+ * An answer that can be thrown (webob.exc.WSGIHTTPException). `statusMap` has the class for
+ * each number; a number without one makes a plain HTTPException.
  *
  * @example
  * const show = wsgify(() => { throw new HTTPNotFound('no such server') })
@@ -1420,34 +1215,36 @@ export interface HTTPErrorClass {
  * statusMap.get(404) === HTTPNotFound //=> true
  */
 export class HTTPException extends Error {
-  code = 500
-  title = 'Internal Server Error'
-  explanation = ''
-  emptyBody = false
+  code: number
+  title: string
+  explanation: string
+  emptyBody: boolean
   detail: string | null
-  comment: string | null
-  location: string | null
-  addSlash: boolean
+  readonly comment: string | null
+  readonly location: string | null
   readonly headers: ResponseHeaders
-  readonly #own: { body?: Chunk; contentType?: string; charset?: string }
+  readonly #options: HTTPErrorOptions
   #status: string | undefined
 
-  constructor(detail?: string | number | HTTPErrorOptions | null, options: HTTPErrorOptions = {}) {
-    const given = typeof detail === 'object' && detail !== null ? { ...detail, ...options } : options
+  constructor(detail?: string | number | HTTPErrorOptions | null, more?: HTTPErrorOptions) {
     super()
-    if (typeof detail === 'number') {
-      this.code = detail
-      this.title = reasonFor(detail)
+    const options = { ...typeof detail === 'object' && detail, ...more }
+    this.code = typeof detail === 'number' ? detail : 500
+    const [reason = reasonFor(this.code), words = '', title = reason] = STATUS[this.code] ?? []
+    this.title = title
+    this.explanation = options.explanation ?? words
+    this.emptyBody = false
+    this.detail = typeof detail === 'string' ? detail : options.detail ?? null
+    this.comment = options.comment ?? null
+    this.location = options.location ?? null
+    const { headers = [] } = options
+    this.headers = new ResponseHeaders(
+      Array.isArray(headers) ? headers.slice() : Object.entries(headers))
+    this.#options = options
+    if (/[\r\n]/.test(this.location ?? '') || (options.addSlash && this.location !== null)) {
+      throw new TypeError(`The location ${show(this.location)} must not hold control characters, `
+        + 'nor stand beside addSlash')
     }
-    this.detail = typeof detail === 'string' ? detail : given.detail ?? null
-    this.comment = given.comment ?? null
-    if (given.explanation !== undefined) this.explanation = given.explanation
-    this.headers = new ResponseHeaders(Array.isArray(given.headers)
-      ? given.headers.map(([name, value]) => [name, value])
-      : Object.entries(given.headers ?? {}))
-    this.#own = ownBody(given)
-    this.location = checkedLocation(given)
-    this.addSlash = given.addSlash ?? false
   }
 
   override get message(): string { return this.detail ?? this.explanation }
@@ -1457,100 +1254,58 @@ export class HTTPException extends Error {
   set status(value: string) { this.#status = value }
 
   __call__(environ: Environ, startResponse: StartResponse): Body {
-    const isHead = environ.REQUEST_METHOD === 'HEAD'
-    const res = this._makeResponse(environ)
-    if (isHead) {
-      res.contentLength = this.emptyBody ? null : 0
-      res.appIter = []
-    }
-    return res.__call__(environ, startResponse)
+    return this._makeResponse(environ).__call__(environ, startResponse)
   }
 
-  /** The answer, with a body chosen by Accept. A subclass may choose another. */
+  /** The answer, its body chosen by Accept. A subclass may choose otherwise. */
   _makeResponse(environ: Environ): Response {
-    const headers = [...this.headers].filter(([name]) => name.toLowerCase() !== 'content-length')
-    const location = this.#resolve(environ)
-    if (location !== null) headers.push(['Location', location])
-    if (this.emptyBody) return new Response({ status: this.status, headerlist: headers, appIter: [] })
-    const { body, ...type } = this.#own
-    if (body !== undefined) {
-      const res = new Response({ status: this.status, body, ...type })
-      for (const [name, value] of headers) res.headers.append(name, value)
-      return res
+    const { body, text, contentType, charset } = this.#options
+    const location = this.#location(environ)
+    const own = body ?? (text === undefined ? text : toBytes(text))
+      ?? (environ.REQUEST_METHOD === 'HEAD' ? '' : undefined)
+    const [type, page] = own === undefined ? errorPage(this, environ, location) : [contentType, own]
+    const res = this.emptyBody ? new Response({ status: this.status, headerlist: [], appIter: [] })
+      : new Response({ status: this.status, contentType: type, charset, body: toBytes(page) })
+    for (const [name, value] of this.headers) {
+      if (!/^content-(type|length)$/i.test(name)) res.headers.append(name, value)
+      else if (own !== undefined && name.length === 12) res.headers.set(name, value)
     }
-    const [contentType, text] = errorPage(this, environ, location)
-    return new Response({
-      status: this.status, contentType, body: toBytes(text),
-      headers: headers.filter(([name]) => name.toLowerCase() !== 'content-type'),
-    })
+    if (location !== null) res.location = location
+    return res
   }
 
-  #resolve(environ: Environ): string | null {
-    if (this.addSlash) {
-      const query = environ.QUERY_STRING ? `?${environ.QUERY_STRING}` : ''
-      return `${new Request(environ).pathUrl}/${query}`
+  #location(environ: Environ): string | null {
+    if (!this.#options.addSlash) {
+      return this.location === null ? null : absoluteLocation(this.location, environ)
     }
-    return this.location === null ? null : absoluteLocation(this.location, environ)
+    const query = environ.QUERY_STRING ? `?${environ.QUERY_STRING}` : ''
+    return `${new Request(environ).pathUrl}/${query}`
   }
-}
-
-function ownBody({ body, text, contentType, charset }: HTTPErrorOptions): {
-  body?: Chunk; contentType?: string; charset?: string
-} {
-  return {
-    ...(body ?? text) !== undefined && { body: body ?? text as string },
-    ...contentType !== undefined && { contentType },
-    ...charset !== undefined && { charset },
-  }
-}
-
-function checkedLocation({ location, addSlash }: HTTPErrorOptions): string | null {
-  if (typeof location === 'string' && /[\r\n]/.test(location)) {
-    throw new TypeError(`location ${JSON.stringify(location)} must not hold control characters`)
-  }
-  if (addSlash && typeof location === 'string') {
-    throw new TypeError('location and addSlash: give one of them')
-  }
-  return location ?? null
 }
 
 /** Content type and text of an error's page. */
 function errorPage(
   error: HTTPException, environ: Environ, location: string | null,
-): [contentType: string, text: string] {
-  const header = environ['HTTP_ACCEPT']
-  const best = header ? new Accept(header).bestMatch(['text/html', 'application/json']) : null
-  if (best === 'text/html') {
-    const words = errorWords(error, environ, location, escapeHtml)
-    return [best, `<html>\n <head>\n  <title>${error.status}</title>\n </head>\n <body>\n`
-      + `  <h1>${error.status}</h1>\n  ${words}\n </body>\n</html>`]
-  }
-  const words = plainText(errorWords(error, environ, location, (text) => text))
-  if (best === null) return ['text/plain', `${error.status}\n\n${words}`]
+): [contentType: string, page: string] {
+  const accept = new Accept(environ['HTTP_ACCEPT'] ?? '')
   const { status, title } = error
-  return [best, JSON.stringify({ code: status, title, message: words })]
-}
-
-function errorWords(
-  error: HTTPException, environ: Environ, location: string | null,
-  escape: (text: string) => string,
-): string {
-  const detail = escape(error.detail ?? '')
-  const comment = error.comment ? `<!-- ${escape(error.comment)} -->` : ''
-  const own = OWN_WORDS[error.code]
-  if (own) {
-    const [template, key] = own
-    return `${template.replace('%', () => escape(String(environ[key] ?? '')))}<br /><br />\n${detail}`
+  switch (accept.bestMatch(['text/html', 'application/json'])) {
+    case 'text/html':
+      return ['text/html', `<html>\n <head>\n  <title>${status}</title>\n </head>\n <body>\n`
+        + `  <h1>${status}</h1>\n  ${errorWords(error, environ, location, escapeHtml, true)}\n`
+        + ' </body>\n</html>']
+    case 'application/json': {
+      const message = errorWords(error, environ, location, String, false)
+      return ['application/json', JSON.stringify({ code: status, title, message })]
+    }
+    default:
+      return ['text/plain', `${status}\n\n${
+        withoutTags(errorWords(error, environ, location, String, true))}`]
   }
-  const explanation = escape(error.explanation)
-  if (location === null) return `${explanation}<br /><br />\n${detail}\n${comment}\n`
-  const url = escape(location)
-  return `${explanation} <a href="${url}">${url}</a>;\nyou should be redirected automatically.\n`
-    + `${detail}\n${comment}`
 }
 
 /** These four name what the client asked for. */
-const OWN_WORDS: Readonly<Record<number, readonly [template: string, key: string]>> = {
+const OWN_WORDS: Readonly<Record<number, readonly [words: string, key: string]>> = {
   405: ['The method % is not allowed for this resource. ', 'REQUEST_METHOD'],
   406: ['The resource could not be generated that was acceptable to your browser\n'
     + '(content of type %. ', 'HTTP_ACCEPT'],
@@ -1558,46 +1313,73 @@ const OWN_WORDS: Readonly<Record<number, readonly [template: string, key: string
   501: ['The request method % is not implemented for this server. ', 'REQUEST_METHOD'],
 }
 
+/** Explanation and detail; `markup` around them, never what came from the request as markup. */
+function errorWords(
+  error: HTTPException, environ: Environ, location: string | null,
+  escape: (text: string) => string, markup: boolean,
+): string {
+  const gap = markup ? '<br /><br />\n' : '\n\n'
+  const detail = escape(error.detail ?? '')
+  const comment = markup && error.comment ? `\n<!-- ${escape(error.comment)} -->\n` : '\n'
+  const [words, key] = OWN_WORDS[error.code] ?? []
+  if (words && key) return words.replace('%', () => escape(String(environ[key] ?? ''))) + gap + detail
+  const explanation = escape(error.explanation)
+  if (location === null) return explanation + gap + detail + comment
+  const url = escape(location)
+  return `${explanation} ${markup ? `<a href="${url}">${url}</a>` : url};\n`
+    + `you should be redirected automatically.\n${detail}${comment}`
+}
+
 const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (char) =>
-  ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[char] ?? '&#x27;')
+  `&${{ '&': 'amp', '<': 'lt', '>': 'gt', '"': 'quot', "'": '#x27' }[char] as string};`)
 
-/** The words without their markup. */
-const plainText = (html: string): string => html.replace(/\n/g, ' ').replace(/\r/g, '')
-  .replace(/<br.*?>/gi, '\n').replace(/<!--|-->/g, '').replace(/<.*?>/gs, '')
+const withoutTags = (html: string): string => html.replaceAll('\n', ' ').replaceAll('\r', '')
+  .replace(/<br.*?>/gi, '\n').replace(/<!--|-->/g, '').replace(/<[^>]*>/g, '')
 
-/** A class for a code. The title names it: 404 'Not Found' makes HTTPNotFound. */
-function httpError(code: number, family?: string): HTTPErrorClass {
-  const known = STATUS[code] ?? ''
-  const [reason, words, title = reason] = typeof known === 'string' ? [known] : known
-  const defaults = EXPLANATIONS[Math.floor(code / 100)] as string
-  const Base = (family === 'HTTPClientError' || family === 'HTTPServerError' ? HTTPError
-    : family ? HTTPException
-    : [HTTPOk, HTTPRedirection, HTTPClientError, HTTPServerError][Math.floor(code / 100) - 2]
-  ) as new (...args: unknown[]) => HTTPException
-  const Made = class extends Base {
+/** The class for a code. Its title names it: 404 'Not Found' makes HTTPNotFound. */
+function httpError(code: number, Base: HTTPErrorClass = familyOf(code)): HTTPErrorClass {
+  const { title } = new HTTPException(code)
+  const Made = class extends (Base as new (...args: unknown[]) => HTTPException) {
+    constructor(detail?: string | HTTPErrorOptions, options?: HTTPErrorOptions) {
+      super(detail, options)
+      const given = typeof detail === 'object' ? detail.explanation : options?.explanation
+      this.code = code
+      this.title = title
+      this.explanation = given ?? STATUS[code]?.[1] ?? this.explanation
+      this.emptyBody = code === 204 || code === 205 || code === 304
+    }
+  }
+  return named(Made, title.replace(/^HTTP /, '').replace(/[^A-Za-z]/g, ''))
+}
+
+/** A class that its members share; its explanation is theirs where they have none. */
+function family(name: string, code: number, words = '', Base = HTTPException as HTTPErrorClass): HTTPErrorClass {
+  const { title } = new HTTPException(code)
+  return named(class extends (Base as new (...args: unknown[]) => HTTPException) {
     constructor(detail?: string | HTTPErrorOptions, options?: HTTPErrorOptions) {
       super(detail, options)
       this.code = code
       this.title = title
-      this.emptyBody = code === 204 || code === 205 || code === 304
-      const given = typeof detail === 'object' ? detail?.explanation : options?.explanation
-      this.explanation = given ?? words ?? (this.emptyBody ? '' : defaults)
+      this.explanation ||= words
     }
-  }
-  const name = family ?? `HTTP${title.replace(/^HTTP /, '').replace(/[^A-Za-z]/g, '')}`
-  return Object.defineProperty(Made, 'name', { value: name }) as unknown as HTTPErrorClass
+  }, name)
 }
 
-const EXPLANATIONS: readonly string[] = ['', '', '', 'The resource has been moved to',
-  'The server could not comply with the request since it is either malformed or otherwise '
-  + 'incorrect.',
-  'The server has either erred or is incapable of performing the requested operation.']
+const named = (made: unknown, name: string): HTTPErrorClass =>
+  Object.defineProperty(made as HTTPErrorClass, 'name', { value: `HTTP${name}` })
 
-export const HTTPOk: HTTPErrorClass = /* @__PURE__ */ httpError(200, 'HTTPOk')
-export const HTTPRedirection: HTTPErrorClass = /* @__PURE__ */ httpError(500, 'HTTPRedirection')
-export const HTTPError: HTTPErrorClass = /* @__PURE__ */ httpError(500, 'HTTPError')
-export const HTTPClientError: HTTPErrorClass = /* @__PURE__ */ httpError(400, 'HTTPClientError')
-export const HTTPServerError: HTTPErrorClass = /* @__PURE__ */ httpError(500, 'HTTPServerError')
+const familyOf = (code: number): HTTPErrorClass =>
+  [HTTPOk, HTTPRedirection, HTTPClientError, HTTPServerError][Math.floor(code / 100) - 2] as HTTPErrorClass
+
+// The table. Each class is a const of its own, so that a bundler keeps only those in use.
+export const HTTPOk: HTTPErrorClass = /* @__PURE__ */ family('Ok', 200)
+export const HTTPRedirection: HTTPErrorClass = /* @__PURE__ */ family('Redirection', 500)
+export const HTTPError: HTTPErrorClass = /* @__PURE__ */ family('Error', 500)
+export const HTTPClientError: HTTPErrorClass = /* @__PURE__ */ family('ClientError', 400,
+  'The server could not comply with the request since it is either malformed or otherwise '
+  + 'incorrect.', HTTPError)
+export const HTTPServerError: HTTPErrorClass = /* @__PURE__ */ family('ServerError', 500,
+  'The server has either erred or is incapable of performing the requested operation.', HTTPError)
 export const HTTPCreated: HTTPErrorClass = /* @__PURE__ */ httpError(201)
 export const HTTPAccepted: HTTPErrorClass = /* @__PURE__ */ httpError(202)
 export const HTTPNonAuthoritativeInformation: HTTPErrorClass = /* @__PURE__ */ httpError(203)
@@ -1667,31 +1449,31 @@ export const statusMap: ReadonlyMap<number, HTTPErrorClass> = /* @__PURE__ */ ne
   [507, HTTPInsufficientStorage], [511, HTTPNetworkAuthenticationRequired],
 ])
 
-// 5. wsgify ──────────────────────────────────────────────────────────────────────────────
+// 5. wsgify ───────────────────────────────────────────────────────────────────────────────
 // Arrives: a handler, `(req) => result`. Leaves: an application. Called with environ and
-// startResponse, it makes the Request, runs the handler, and turns the result into an answer:
-// for our request, `{ id: '42' }` becomes JSON. Called with a Request it is still the handler,
+// startResponse it makes the Request, runs the handler, and turns the result into an answer;
+// for our request `{ id: '42' }` becomes JSON. Called with a Request it is still the handler
 // and returns what the handler returns: that is how handlers are tested.
 //
 //   a handler may return            and the answer is
 //   undefined, null                 req.response
-//   a string, bytes                 req.response with them appended to its body
+//   a string, bytes                 req.response, with them appended to its body
 //   an application                  what it answers: a Response, an HTTP error, a Router ...
 //   an array, a plain object        JSON, as is anything that has toJSON()
 //   a web-standard Response         that
 //   an iterator, a stream           a streamed body
 //   a promise of any of these       the same
 //
-// A thrown HTTP error is the answer; cookies set on req.response go out with any answer.
+// A thrown HTTP error is the answer. Cookies set on req.response go out with any answer.
 
 /** A handler that has become an application, and can still be called as a handler. */
 export interface Wsgified<A extends unknown[], R> {
   (environ: Environ, startResponse: StartResponse): Body | Promise<Body>
   (req: Request, ...args: A | []): R
-  /** Runs the application on a request made from these, and gives its answer. */
-  request(url: string, options?: BlankOptions): Promise<Response>
-  get(url: string, options?: BlankOptions): Promise<Response>
-  post(url: string, POST?: BlankOptions['POST'], options?: BlankOptions): Promise<Response>
+  /** Calls the handler with a request made of these. */
+  request(url: string, options?: BlankOptions): R
+  get(url: string, options?: BlankOptions): R
+  post(url: string, POST?: BlankOptions['POST'], options?: BlankOptions): R
   /** The same with another handler, or with other options. */
   clone(handler?: Handler, options?: WsgifyOptions<unknown[]>): Wsgified<unknown[], unknown>
   readonly undecorated: Handler
@@ -1699,20 +1481,17 @@ export interface Wsgified<A extends unknown[], R> {
 
 /** What wsgify takes beside the handler. */
 export interface WsgifyOptions<A extends unknown[]> {
-  /** Passed to the handler after the request, when the application is called. */
+  /** The handler's arguments after the request, when it is called as an application. */
   args?: [...A]
   RequestClass?: new (environ: Environ) => Request
 }
 
 type Handler = (req: Request, ...args: never[]) => unknown
-type MiddlewareHandler<C> = (req: Request, app: Application, config: C) => unknown
 
-/** From a function (req, app, config) to a filter; without an app, to one yet to be applied. */
-interface WsgifyMiddleware {
-  <C = Record<string, never>>(handler: MiddlewareHandler<C>, options?: WsgifyOptions<never>): {
-    (app: Application, config?: C): Wsgified<unknown[], unknown>
-    (app: null | undefined, config?: C): (app: Application) => Wsgified<unknown[], unknown>
-  }
+/** Without an application it gives a filter, to be applied later. */
+interface BoundMiddleware<C> {
+  (app: Application, config?: C): Wsgified<unknown[], unknown>
+  (app: null | undefined, config?: C): (app: Application) => Wsgified<unknown[], unknown>
 }
 
 interface Wsgify {
@@ -1723,152 +1502,146 @@ interface Wsgify {
   <R>(handler: (req: Request) => R, options?: undefined): Wsgified<[], R>
   <A extends unknown[], R>(
     handler: (req: Request, ...args: A) => R, options: WsgifyOptions<A>): Wsgified<A, R>
-  middleware: WsgifyMiddleware
+  /** Makes a filter of a function (req, app, config). */
+  middleware<C = Record<string, never>>(
+    handler: (req: Request, app: Application, config: C) => unknown,
+    options?: WsgifyOptions<never>): BoundMiddleware<C>
 }
 
 /**
- * Makes an application of a handler (webob.dec.wsgify).
+ * Makes an application of a handler (webob.dec.wsgify); `wsgify.middleware` makes a filter.
+ * On a method, `@wsgify` does the same where decorators are compiled.
  *
  * @example
  * const hello = wsgify((req) => `hello ${req.GET.get('name') ?? 'you'}`)
  * hello(Request.blank('/?name=Ada')) //=> 'hello Ada'
- * await (await hello.get('/?name=Ada')).text() //=> 'hello Ada'
  *
- * // A filter. (On a method, `@wsgify` does the same where decorators are compiled.)
  * const shout = wsgify.middleware(async (req, app) => {
  *   const res = await req.getResponse(app)
  *   res.body = (await res.text()).toUpperCase()
  *   return res
  * })
- * await (await shout(hello).get('/?name=Ada')).text() //=> 'HELLO ADA'
+ * const res = await Request.blank('/?name=Ada').getResponse(shout(hello))
+ * await res.text() //=> 'HELLO ADA'
  */
 export const wsgify: Wsgify = /* @__PURE__ */ Object.assign(decorate as unknown as Wsgify, {
-  middleware: ((handler, options) => {
-    const bind = (app: Application | null | undefined, config: unknown = {}): unknown =>
-      app ? wsgified(handler, { ...options, args: [app, config] })
-        : (inner: Application) => bind(inner, config)
-    return bind
-  }) as WsgifyMiddleware,
+  middleware<C>(handler: Handler, options: WsgifyOptions<never> = {}): BoundMiddleware<C> {
+    const bind = (app: Application | null | undefined, config: unknown = {}): unknown => app
+      ? wsgified(handler, { ...options, args: [app, config] })
+      : (inner: Application) => bind(inner, config)
+    return bind as BoundMiddleware<C>
+  },
 })
 
+/** (handler, options), or as a decorator (method, context) or (target, key, descriptor). */
 function decorate(
-  handler: Handler | object, second?: WsgifyOptions<unknown[]> | string | symbol,
+  handler: Handler, second: WsgifyOptions<unknown[]> | object = {},
   descriptor?: { value?: unknown },
 ): unknown {
-  if (descriptor) { // TypeScript's older decorators: (target, key, descriptor)
+  if (descriptor) {
     descriptor.value = wsgified(descriptor.value as Handler, {})
     return undefined
   }
   if (typeof handler !== 'function') {
     throw new TypeError(`wsgify(${show(handler)}): give it a function (req) => result`)
   }
-  const isContext = typeof second === 'object' && 'kind' in second
-  return wsgified(handler as Handler, isContext ? {} : second as WsgifyOptions<unknown[]> ?? {})
+  return wsgified(handler, 'kind' in second ? {} : second)
 }
 
-function wsgified(handler: Handler, options: WsgifyOptions<unknown[]>): Wsgified<unknown[], unknown> {
+function wsgified(
+  handler: Handler, options: WsgifyOptions<unknown[]>,
+): Wsgified<unknown[], unknown> {
   const { args = [], RequestClass = Request } = options
   const run = handler as (this: unknown, req: Request, ...args: unknown[]) => unknown
 
   function app(this: unknown, first: Environ | Request, ...rest: unknown[]): unknown {
     if (isRequest(first)) return run.call(this, first, ...rest.length > 0 ? rest : args)
-    const startResponse = rest[0] as StartResponse
     const req = new RequestClass(first)
-    try {
-      const result = run.call(this, req, ...args)
-      if (!isPromise(result)) return answer(req, result, startResponse)
-      return result.then((late) => answer(req, late, startResponse),
-        (error: unknown) => answerError(req, error, startResponse))
-    } catch (error) {
-      return answerError(req, error, startResponse)
+    const send = (result: unknown): unknown => answer(req, result, rest[0] as StartResponse)
+    const sendError = (error: unknown): unknown => {
+      if (isHttpError(error)) return send(error)
+      throw error // any other error is the caller's to see
     }
+    let result: unknown
+    try {
+      result = run.call(this, req, ...args)
+    } catch (error) {
+      return sendError(error)
+    }
+    return isPromise(result) ? result.then(send, sendError) : send(result)
   }
 
-  const blank = (url: string, more?: BlankOptions): Request =>
-    Request.blank.call(RequestClass as typeof Request, url, more)
-  const get = (url: string, more?: BlankOptions): Promise<Response> =>
-    blank(url, more).getResponse(app as ApplicationFunction)
-  return Object.assign(app as unknown as Wsgified<unknown[], unknown>, {
+  const made = app as unknown as Wsgified<unknown[], unknown>
+  const request = (url: string, more?: BlankOptions): unknown =>
+    made(Request.blank.call(RequestClass as typeof Request, url, more))
+  return Object.assign(made, {
     undecorated: handler,
-    request: get,
-    get,
+    request,
+    get: request,
     post: (url: string, POST?: BlankOptions['POST'], more?: BlankOptions) =>
-      get(url, { method: 'POST', ...POST !== undefined && { POST }, ...more }),
+      request(url, { method: 'POST', POST, ...more }),
     clone: (other: Handler = handler, more: WsgifyOptions<unknown[]> = {}) =>
       wsgified(other, { ...options, ...more }),
   })
 }
 
-/** By shape: a Request of another copy of this file is one too. */
 const isRequest = (value: unknown): value is Request =>
   typeof (value as { getResponse?: unknown }).getResponse === 'function'
 
-/** Only an HTTP error is an answer; any other error is the caller's to see. */
-function answerError(req: Request, error: unknown, startResponse: StartResponse): unknown {
-  if (error instanceof Error && '__call__' in error) return answer(req, error, startResponse)
-  throw error
-}
+const isHttpError = (error: unknown): error is HTTPException =>
+  error instanceof Error && isApplication(error)
 
 function answer(req: Request, result: unknown, startResponse: StartResponse): unknown {
   const app = toApplication(req, result)
-  if (!req.hasResponse || app === req.response) {
-    return callApplication(app, req.environ, startResponse)
-  }
-  const cookies = req.response.headerlist.filter(([name]) => /^set-cookie$/i.test(name))
+  const cookies = req.hasResponse && app !== req.response
+    ? req.response.headers.getAll('Set-Cookie') : []
   if (cookies.length === 0) return callApplication(app, req.environ, startResponse)
+  const more = cookies.map((cookie): [string, string] => ['Set-Cookie', cookie])
   return callApplication(app, req.environ, (status, headers, excInfo) =>
-    startResponse(status, [...headers, ...cookies], excInfo))
+    startResponse(status, [...headers, ...more], excInfo))
 }
 
 /** The table at the head of this chapter. */
 function toApplication(req: Request, result: unknown): Application {
   if (result === undefined || result === null) return req.response
   if (typeof result === 'string' || result instanceof Uint8Array) {
-    if (!req.hasResponse) return (req.response = new (responseClass(req))(result))
     req.response.write(result)
     return req.response
   }
   if (isApplication(result) && !isErrorClass(result)) return result
-  if (typeof result === 'object') {
-    if (isWebResponse(result)) return fromWebResponse(result)
-    if (isJson(result)) {
-      if (!req.hasResponse) return new (responseClass(req))({ json: result })
-      req.response.contentType = 'application/json'
-      req.response.body = toBytes(stringify(result))
-      return req.response
-    }
-    if (isIterable(result) && !isMapping(result)) {
-      req.response.appIter = result
-      return req.response
-    }
+  if (typeof result === 'object' && isWebResponse(result)) return fromWebResponse(result)
+  if (typeof result === 'object' && isJson(result)) {
+    req.response.contentType = 'application/json'
+    req.response.body = toBytes(toJson(result))
+    return req.response
+  }
+  if (isIterable(result) && !isMapping(result)) {
+    req.response.body = result
+    return req.response
   }
   throw new TypeError(`A handler returned ${show(result)}. It may return a string or bytes, an `
     + 'array or plain object (JSON), a Response or another application, an HTTP error as an '
     + 'instance, an iterator of chunks, or nothing (then req.response is sent)')
 }
 
-const responseClass = (req: Request): typeof Response =>
-  (req.constructor as typeof Request).ResponseClass
-
 const isErrorClass = (value: Application): boolean =>
   typeof value === 'function' && value.prototype instanceof Error
 
+/** An array, an object without a class, or what says itself how it is written as JSON. */
 function isJson(value: object): boolean {
   if (Array.isArray(value) || 'toJSON' in value) return true
   const prototype = Object.getPrototypeOf(value) as object | null
-  return prototype === null
-    || (Object.getPrototypeOf(prototype) === null && !(Symbol.iterator in value)
-      && !(Symbol.asyncIterator in value))
+  const isPlain = prototype === null || Object.getPrototypeOf(prototype) === null
+  return isPlain && !isIterable(value)
 }
 
-/** A Map, and every other mapping, iterates over pairs: these are no chunks. */
+/** A Map iterates over pairs, as every mapping does: these are no chunks. */
 const isMapping = (value: object): boolean => 'entries' in value && Symbol.iterator in value
   && value.entries === value[Symbol.iterator]
 
+type WebResponse = InstanceType<typeof globalThis.Response>
 const isWebResponse = (value: object): value is WebResponse =>
   'arrayBuffer' in value && 'headers' in value && 'status' in value
-
-type WebResponse = { status: number; statusText: string; headers: WebHeaders; body: unknown }
 
 /** A web-standard Response as ours: status, every header, and the body still a stream. */
 function fromWebResponse(web: WebResponse): Response {
@@ -1876,53 +1649,54 @@ function fromWebResponse(web: WebResponse): Response {
   web.headers.forEach((value, name) => {
     if (name !== 'set-cookie') headers.push([name, value])
   })
-  for (const cookie of web.headers.getSetCookie?.() ?? []) headers.push(['set-cookie', cookie])
-  const status = web.statusText ? `${web.status} ${web.statusText}` : web.status
+  for (const cookie of web.headers.getSetCookie()) headers.push(['set-cookie', cookie])
+  const status = `${web.status} ${web.statusText}`.trim()
   return new Response({ status, headerlist: headers, appIter: (web.body ?? []) as Body })
 }
 
-// 6. Mapper ──────────────────────────────────────────────────────────────────────────────
+// 6. Mapper ───────────────────────────────────────────────────────────────────────────────
 // Arrives: a path, '/servers/42', and a method. Leaves: the variables of the first registered
-// route that fits, { controller, action: 'show', id: '42' }; and back: from the variables, or
-// from a route's name, the path. A template is literal text and variables:
-//
+// route that fits, { controller, action: 'show', id: '42' }; and back: from variables, or from
+// a route's name, the path. A template is literal text and variables:
 //   {id}            one or more characters without '/'
 //   {id:[0-9]+}     what the regular expression says (a requirement)
 //   {path:.*}       the rest of the path, slashes and all
 //   {.format}       '.json', or nothing: then the variable is null
 //   :id  :(id)  *path     the older spellings of Routes
 //
-// First registered wins, whatever the shape of the templates: that is the whole rule (Routes
-// documents it; Routes 2.5.1 itself prefers longer literal prefixes, we do not).
+// First registered wins, whatever the shape of the templates: that is the whole rule. (Routes
+// documents it; Routes 2.5.1 itself prefers longer literal prefixes, we do not.)
 
 type Names<P extends string> = P extends `${string}{${infer Inside}}${infer Tail}`
   ? (Inside extends `${infer N}:${string}` ? N : Inside) | Names<Tail> : never
-type Required<P extends string> = Exclude<Names<P>, `.${string}` | `${number}${string}`>
-type Optional<P extends string> = Names<P> extends infer N ? N extends `.${infer O}` ? O : never : never
+type Required<N extends string> = Exclude<N, `.${string}` | `${number}${string}`> // '{32}' is none
+type Optional<N extends string> = N extends `.${infer O}` ? O : never
 /** '/servers/{id:[0-9]+}/{path:.*}{.format}' -> { id: string; path: string; format?: string } */
 export type PathParams<P extends string> = string extends P ? Record<string, string> : {
-  [N in keyof ({ [R in Required<P>]: 1 } & { [O in Optional<P>]?: 1 })]: string
+  [N in keyof ({ [R in Required<Names<P>>]: 1 } & { [O in Optional<Names<P>>]?: 1 })]: string
 }
 
+type Vars = Record<string, unknown>
+type Requirements = Readonly<Record<string, string>>
 type Part = string | Variable
 interface Variable { kind: ':' | '.' | '*'; name: string; pattern: string | null }
 
-/** What decides beside the path. A function may change the variables. */
+/** What decides beside the path. The function may change the variables. */
 export interface Conditions {
   method?: string | readonly string[] | undefined
   /** true: there must be one; false or null: there must be none; a list: one of these. */
   subDomain?: boolean | null | readonly string[] | undefined
-  function?: ((environ: Partial<Environ>, match: Record<string, unknown>) => unknown) | undefined
+  function?: ((environ: Partial<Environ>, match: Vars) => unknown) | undefined
 }
 
-/** What `connect` takes: these, and every other key is a default, part of the match. */
+/** What `connect` takes: these; every other key is a default, part of the match. */
 export interface RouteOptions {
   controller?: unknown
   action?: string
   conditions?: Conditions | null | undefined
-  requirements?: Readonly<Record<string, string>> | undefined
+  requirements?: Requirements | undefined
   /** Changes the variables before a URL is made of them by the route's name. */
-  filter?: ((vars: Record<string, unknown>) => Record<string, unknown>) | undefined
+  filter?: ((vars: Vars) => Vars) | undefined
   /** Never matches; its path, perhaps on another host, is only generated. */
   static?: boolean | undefined
   /** SCRIPT_NAME is not put before it. */
@@ -1931,65 +1705,38 @@ export interface RouteOptions {
   [key: string]: unknown
 }
 
-/** What `resource` takes beside the names. */
-export interface ResourceOptions {
-  controller?: unknown
-  /** Further actions and their methods: { detail: 'GET' } is GET /servers/detail. */
-  collection?: Readonly<Record<string, string>> | undefined
-  member?: Readonly<Record<string, string>> | undefined
-  new?: Readonly<Record<string, string>> | undefined
-  parentResource?: { memberName: string; collectionName: string } | null | undefined
-  pathPrefix?: string | null | undefined
-  namePrefix?: string | null | undefined
-  requirements?: Readonly<Record<string, string>> | undefined
-  filter?: RouteOptions['filter']
-}
-
-/** What a mapper takes. */
-export interface MapperOptions {
-  /** Every path must start with it; it is cut off, and put before what is generated. */
-  prefix?: string | null | undefined
-  subDomains?: boolean | undefined
-  subDomainsIgnore?: readonly string[] | undefined
-  /** A regular expression for what comes after the sub-domain. */
-  domainMatch?: string | undefined
-  /** Generated paths end in a slash. */
-  appendSlash?: boolean | undefined
-}
-
-type Vars = Record<string, unknown>
-
-const ROUTE_OPTIONS = ['conditions', 'requirements', 'filter', 'static', 'absolute', 'redirectCode',
-  'memberName', 'collectionName', 'parentResource']
+const ROUTE_OPTIONS = ['conditions', 'requirements', 'filter', 'static', 'absolute',
+  'redirectCode', 'memberName', 'collectionName', 'parentResource']
 
 /** One line of a mapper's table: a template, its defaults and its conditions. */
 export class Route {
-  name: string | null
+  readonly name: string | null
   readonly routepath: string
   readonly options: RouteOptions
-  readonly defaults: Vars = new Dict()
   readonly conditions: Conditions | null
-  readonly requirements: Readonly<Record<string, string>>
-  readonly filter: RouteOptions['filter']
-  readonly static: boolean
-  readonly absolute: boolean
+  readonly requirements: Requirements
   readonly parts: readonly Part[]
-  /** Set on a route made by `redirect`: the hidden route that makes the new location. */
-  redirect: Route | null = null
+  readonly defaults: Vars = new Dict()
+  /** Whether more than path and method decides. */
+  readonly isGuarded: boolean
   /** Its place in the table. */
-  rank = 0
+  rank = -1
+  /** Of a route made by `redirect`: the one that makes the new location. */
+  redirect: Route | null = null
 
   constructor(name: string | null, routepath: string, options: RouteOptions = {}) {
     this.name = name
     this.routepath = routepath
     this.options = options
     this.conditions = options.conditions ?? null
-    this.filter = options.filter
-    this.static = options.static ?? false
-    this.absolute = options.absolute ?? false
-    this.requirements = options.requirements ?? {}
-    this.parts = parseTemplate(routepath, this.static, this.requirements)
-    for (const [key, value] of Object.entries(options)) {
+    this.isGuarded = options.conditions ? 'subDomain' in options.conditions
+      || 'function' in options.conditions : false
+    const { parts, requirements } =
+      parseTemplate(routepath, options.static ?? false, options.requirements)
+    this.parts = parts
+    this.requirements = requirements
+    for (const key in options) {
+      const value = options[key]
       if (ROUTE_OPTIONS.includes(key) || value === undefined) continue
       const isPlain = typeof value === 'number' || typeof value === 'boolean'
       this.defaults[key] = isPlain ? String(value) : value
@@ -1997,136 +1744,136 @@ export class Route {
   }
 
   get variables(): Variable[] { return this.parts.filter((part) => typeof part !== 'string') }
-  get isExternal(): boolean { return this.static && this.routepath.includes('://') }
 
   /** The route's methods; null for every method. */
   get methods(): readonly string[] | null {
     const method = this.conditions?.method
-    return method === undefined ? null : typeof method === 'string' ? [method] : method
-  }
-
-  /** Whether more than path and method decides. */
-  get isGuarded(): boolean {
-    const { conditions } = this
-    return conditions !== null && ('subDomain' in conditions || conditions.function !== undefined)
+    return typeof method === 'string' ? [method] : method ?? null
   }
 }
 
 /** '/servers/{id}' -> ['/servers/', { kind: ':', name: 'id', pattern: null }] */
 function parseTemplate(
-  template: string, isStatic: boolean, requirements: Readonly<Record<string, string>>,
-): Part[] {
+  template: string, isStatic: boolean, required: Requirements = {},
+): { parts: Part[]; requirements: Requirements } {
   const parts: Part[] = []
+  const requirements = { ...required }
   const seen = new Set<string>()
+  const special = isStatic ? /[\\{]/g : /[\\{:*]/g
   let text = ''
-  const variable = (kind: Variable['kind'], name: string, inline: string | null, at: number): void => {
-    if (!/^[A-Za-z_]\w*$/.test(name)) {
-      throw refused(template, at, `the variable ${JSON.stringify(name)} needs a name of letters, `
-        + 'digits and "_"; escape a literal character with a backslash')
+  let at = 0
+  while (at < template.length) {
+    special.lastIndex = at
+    const start = special.exec(template)?.index ?? template.length
+    text += template.slice(at, start)
+    at = start
+    if (at === template.length) break
+    if (template[at] === '\\') {
+      text += unescaped(template.slice(at, at + 2))
+      at += 2
+      continue
     }
-    if (seen.has(name)) throw refused(template, at, `{${name}} stands twice; rename one of them`)
-    seen.add(name)
+    const { end, kind, name, inline } = readVariable(template, at)
+    checkName(template, at, name, seen)
+    if (inline !== undefined) requirements[name] = inline
+    const pattern = Object.hasOwn(requirements, name) ? requirements[name] ?? null : null
+    if (pattern !== null) checkPattern(template, at, pattern)
     if (text) parts.push(text)
     text = ''
-    const own = Object.hasOwn(requirements, name) ? requirements[name] as string : null
-    parts.push({ kind, name, pattern: checkedPattern(template, at, inline ?? own) })
-  }
-  for (let at = 0; at < template.length;) {
-    const char = template[at] as string
-    const start = at
-    if (char === '\\') {
-      const next = template[at + 1] ?? ''
-      text += next && '\\:*{}'.includes(next) ? next : char + next
-      at += 2
-    } else if (char === '{') {
-      at = closingBrace(template, at)
-      const [, dot = '', name = '', inline = null] =
-        /^(\.?)([^:]*)(?::(.*))?$/s.exec(unescaped(template.slice(start + 1, at - 1))) ?? []
-      variable(dot ? '.' : ':', name, inline, start)
-    } else if (!isStatic && (char === ':' || char === '*')) {
-      const [whole = '', bracketed, bare = ''] =
-        /^.(?:\(([^)]*)\)|([^/,;.#-]*))/s.exec(template.slice(at)) ?? []
-      at += whole.length
-      variable(char, bracketed ?? bare, null, start)
-    } else {
-      text += char
-      at++
-    }
+    parts.push({ kind, name, pattern })
+    at = end
   }
   if (text) parts.push(text)
-  return parts
+  return { parts, requirements }
 }
 
 const unescaped = (text: string): string => text.replace(/\\([\\:*{}])/g, '$1')
 
-const refused = (template: string, at: number, rule: string): TypeError =>
-  new TypeError(`Route template ${JSON.stringify(template)}, column ${at + 1}: ${rule}`)
+/** Reads {name}, {name:pattern}, {.name}, or the older :name, :(name), *name. */
+function readVariable(template: string, at: number): {
+  end: number; kind: Variable['kind']; name: string; inline: string | undefined
+} {
+  const first = template[at]
+  if (first !== '{') {
+    const old = /^.(?:\(([^)]*)\)|([^/,;.#-]*))/.exec(template.slice(at)) as RegExpExecArray
+    const name = old[1] ?? old[2] ?? ''
+    return { end: at + old[0].length, kind: first as ':' | '*', name, inline: undefined }
+  }
+  const end = closingBrace(template, at)
+  const [, dot, name = '', inline] =
+    /^(\.?)([^:]*)(?::(.*))?$/s.exec(unescaped(template.slice(at + 1, end - 1))) ?? []
+  return { end, kind: dot ? '.' : ':', name, inline }
+}
 
 /** Where the brace is closed: braces balance, except escaped ones and those in [...]. */
 function closingBrace(template: string, open: number): number {
   let depth = 0
-  let inClass = false
-  for (let at = open; at < template.length; at++) {
-    const char = template[at]
-    if (char === '\\') at++
-    else if (inClass) inClass = char !== ']'
-    else if (char === '[') inClass = true
-    else if (char === '{') depth++
-    else if (char === '}' && --depth === 0) return at + 1
+  for (const token of template.slice(open).matchAll(/\\.|\[(?:\\.|[^\]\\])*\]|[{}]/gs)) {
+    if (token[0] === '{') depth++
+    else if (token[0] === '}' && --depth === 0) return open + token.index + 1
   }
-  throw refused(template, open, '"{" is not closed; add "}", or write "\\{" for a literal brace')
+  throw refused(template, open, '"{" is not closed; add "}", or write "\\{" for the character')
 }
 
-function checkedPattern(template: string, at: number, pattern: string | null): string | null {
-  if (pattern === null || charClass(pattern)) return pattern
+const refused = (template: string, at: number, rule: string): TypeError =>
+  new TypeError(`Route template ${show(template)}, column ${at + 1}: ${rule}`)
+
+function checkName(template: string, at: number, name: string, seen: Set<string>): void {
+  if (!/^[A-Za-z_]\w*$/.test(name)) {
+    throw refused(template, at, `a variable needs a name of letters, digits and "_", not ${
+      show(name)}; write a backslash before a literal "{", ":" or "*"`)
+  }
+  if (seen.has(name)) throw refused(template, at, `{${name}} stands twice; rename one of them`)
+  seen.add(name)
+}
+
+function checkPattern(template: string, at: number, pattern: string): void {
   try {
     new RegExp(`^(?:${pattern})$`)
   } catch (error) {
-    throw refused(template, at, `the requirement ${JSON.stringify(pattern)} is no regular `
-      + `expression: ${(error as Error).message}`)
+    throw refused(template, at, `the requirement ${show(pattern)} is no regular expression: ${
+      (error as Error).message}`)
   }
-  return pattern
 }
 
-// How the first of many routes is found without trying them in turn. The templates of a
+// How the first of many routes is found without trying them in turn. The templates of one
 // method form a tree. Text that they share is walked once; a variable that fills the path up
 // to the next '/' is an edge of its own; what is harder ({a}-{b}, {id}.{format}, {rest:.*}/x)
-// hangs as a regular expression where its text ends. Every branch knows the lowest rank (the
-// earliest route) in it:
+// hangs as a regular expression where its text ends. Every node knows the lowest rank (the
+// earliest route) in it or below it:
 //
-//   0 /servers/detail                '/servers' 0 ─┬─ '/' 0 ─┬─ 'detail' 0 ── route 0
-//   1 /servers/{id}.{format}                      │          ├─ {id} 2 ─┬─ route 2
-//   2 /servers/{id}                               │          │          └─ '/action' 4 ── route 4
-//   3 /servers                                    │          └─ /([^/]+)\.([^/]+)$/ 1 ── route 1
-//   4 /servers/{id}/action                        └─ route 3
+//   0 /servers/detail               '/servers' (0) ─┬─ '/' (0) ─┬─ 'detail' (0): route 0
+//   1 /servers/{id}.{format}                        │           ├─ {id} (2): route 2
+//   2 /servers/{id}                                 │           │    └─ '/action' (4): route 4
+//   3 /servers                                      │           └─ /(..)\.(..)$/ (1): route 1
+//   4 /servers/{id}/action                          └─ route 3
 //
-// '/servers/42' walks '/servers', '/', finds no 'd', takes {id} = '42' to route 2, and then
-// looks at the expression only because 1 < 2 (it fails: no dot). A branch is entered only
-// while its rank is below the best route found so far, so order decides and not shape, and
-// most of the tree is never seen.
+// '/servers/42' walks '/servers' and '/', finds no 'd', takes {id} = '42' to route 2, and runs
+// the expression only because 1 < 2: it could still win (it fails, there is no dot). A node is
+// entered only while its rank is below the best route found so far. So order decides, not
+// shape, and most of the tree is never seen.
 
 class RouteNode {
-  text: string
-  first: number
-  readonly codes: number[] = []
-  readonly children: RouteNode[] = []
+  text: number[]          // character codes: quicker to compare than a string's
+  readonly first: number
+  isPlain = true          // there is nothing but text below it
+  children: RouteNode[] = []
   readonly segments: Segment[] = []
   readonly tails: Tail[] = []
   readonly ends: Shape[] = []
 
-  constructor(text: string, first: number) {
+  constructor(text: number[], first: number) {
     this.text = text
     this.first = first
   }
 
-  /** The node behind `text`; where an edge shares only its beginning, the edge is split. */
-  literal(text: string, rank: number): RouteNode {
-    if (text === '') return this
-    const at = this.codes.indexOf(text.charCodeAt(0))
+  /** The node behind `text`; an edge that shares only its beginning is split. */
+  literal(text: number[], rank: number): RouteNode {
+    if (text.length === 0) return this
+    const at = this.children.findIndex((child) => child.text[0] === text[0])
     const child = this.children[at]
     if (!child) {
       const made = new RouteNode(text, rank)
-      this.codes.push(text.charCodeAt(0))
       this.children.push(made)
       return made
     }
@@ -2135,7 +1882,6 @@ class RouteNode {
     if (same === child.text.length) return child.literal(text.slice(same), rank)
     const split = new RouteNode(text.slice(0, same), child.first)
     child.text = child.text.slice(same)
-    split.codes.push(child.text.charCodeAt(0))
     split.children.push(child)
     this.children[at] = split
     return split.literal(text.slice(same), rank)
@@ -2143,8 +1889,9 @@ class RouteNode {
 
   /** The node behind a variable that ends at the next '/' or at the end of the path. */
   segment(pattern: string | null, rank: number): RouteNode {
+    this.isPlain = false
     let edge = this.segments.find((known) => known.pattern === pattern)
-    if (!edge) this.segments.push(edge = new Segment(pattern, new RouteNode('', rank)))
+    if (!edge) this.segments.push(edge = new Segment(pattern, new RouteNode([], rank)))
     return edge.node
   }
 }
@@ -2153,243 +1900,342 @@ class RouteNode {
 class Segment {
   readonly pattern: string | null
   readonly node: RouteNode
-  readonly #class: CharClass | null
-  readonly #isMember: boolean
+  readonly set: CharacterSet | null
 
   constructor(pattern: string | null, node: RouteNode) {
     this.pattern = pattern
     this.node = node
-    this.#isMember = pattern === MEMBER_ID
-    this.#class = pattern === null || this.#isMember ? null : charClass(pattern)
+    this.set = pattern === null || pattern === MEMBER_ID ? null : characterSet(pattern)
   }
 
   /** Where the variable ends that starts at `at`; `at` itself if it does not fit. */
   end(path: string, at: number): number {
     const slash = path.indexOf('/', at)
     const end = slash < 0 ? path.length : slash
-    if (this.#isMember && path.charCodeAt(end - 1) === BACKSLASH) return at
-    const allowed = this.#class
-    if (!allowed) return end
-    if (allowed.count > 0 && end - at !== allowed.count) return at
-    for (let i = at; i < end; i++) {
-      const code = path.charCodeAt(i)
-      if (code < 128 ? allowed.mask[code] === 0 : !allowed.others) return at
-    }
-    return end
+    const { set } = this
+    if (set !== null) return set.fits(path, at, end) ? end : at
+    return this.pattern === MEMBER_ID && path[end - 1] === '\\' ? at : end
   }
 }
 
-const BACKSLASH = 0x5c
-/** What `resource` requires of a member's id. */
+/** What `resource` requires of a member's id: it does not end in a backslash. */
 const MEMBER_ID = '[^/]+(?<!\\\\)'
 
-interface CharClass { mask: Uint8Array; others: boolean; count: number }
+/** A requirement such as '[0-9a-f]+' as a table of ASCII, so that no expression is run. */
+class CharacterSet {
+  readonly mask: Uint8Array
+  readonly others: boolean // beyond ASCII
+  readonly count: number   // 0: any number but none
 
-/** '[0-9a-f]+' or '\d{4}' as a table of the ASCII characters, so that no RegExp is run. */
-function charClass(pattern: string): CharClass | null {
-  const [, set, negated, count] = SIMPLE_CLASS.exec(pattern) ?? []
+  constructor(mask: Uint8Array, others: boolean, count: number) {
+    this.mask = mask
+    this.others = others
+    this.count = count
+  }
+
+  fits(path: string, at: number, end: number): boolean {
+    if (this.count > 0 && end - at !== this.count) return false
+    for (let i = at; i < end; i++) {
+      const code = path.charCodeAt(i)
+      if (code < 128 ? this.mask[code] === 0 : !this.others) return false
+    }
+    return true
+  }
+}
+
+function characterSet(pattern: string): CharacterSet | null {
+  const [, set, negated, count = '0'] = ONE_CLASS.exec(pattern) ?? []
   if (!set) return null
   const one = new RegExp(set)
-  const mask = Uint8Array.from({ length: 128 }, (_, code) => one.test(String.fromCharCode(code)) ? 1 : 0)
-  if (mask[0x2f] === 1) return null // it may cross a '/'
-  return { mask, others: negated === '^', count: Number(count ?? 0) }
+  const mask = Uint8Array.from({ length: 128 }, (_, code) =>
+    Number(one.test(String.fromCharCode(code))))
+  return mask[SLASH] === 1 ? null : new CharacterSet(mask, negated === '^', Number(count))
 }
 
-const SIMPLE_CLASS = /^(\\[dw]|\[(\^?)(?:[^\]\\\u0080-\uffff]|\\[dw./\\[\]-])+\])(?:\+|\{([1-9]\d*)\})$/
+const SLASH = 0x2f
+const ONE_CLASS = /^(\\[dw]|\[(\^?)(?:[^\]\\\u0080-\uffff]|\\[dw./\\[\]-])+\])(?:\+|\{([1-9]\d*)\})$/
 
-/** A template without its optional ending: '/x{.format}' has two, '/x.{format}' and '/x'. */
-interface Shape { rank: number; route: Route; parts: readonly Part[]; names: string[]; absent: string[] }
+/** A template without an optional ending: '/x{.format}' has two shapes, '/x.{format}', '/x'. */
+interface Shape {
+  rank: number
+  route: Route
+  parts: readonly Part[]
+  names: string[]
+  /** Defaults that are not in the path. */
+  extras: [name: string, value: unknown][]
+}
 
 function shapesOf(route: Route): Shape[] {
-  const names = route.variables.map(({ name }) => name)
-  const last = route.parts.at(-1)
-  const whole = { rank: 2 * route.rank, route, parts: route.parts, names, absent: [] }
-  if (typeof last !== 'object' || last.kind !== '.') return [whole]
-  const before = route.parts.slice(0, -1)
-  const text = before.at(-1)
-  const dotted = typeof text === 'string' ? [...before.slice(0, -1), `${text}.`] : [...before, '.']
+  const { parts, defaults, rank } = route
+  const shape = (own: readonly Part[], half: number): Shape => {
+    const names = own.flatMap((part) => typeof part === 'string' ? [] : [part.name])
+    const absent = route.variables.filter(({ name }) => !names.includes(name))
+    const extras = Object.entries(defaults).filter(([name]) => !names.includes(name))
+    for (const { name } of absent) if (!(name in defaults)) extras.push([name, null])
+    return { rank: 2 * rank + half, route, parts: own, names, extras }
+  }
+  const last = parts.at(-1)
+  const before = parts.at(-2)
+  const isOptional = typeof last === 'object' && last.kind === '.'
+    && (typeof before !== 'object' || (before.kind === ':' && before.pattern === null))
+  if (!isOptional) return [shape(parts, 0)]
   const ending: Variable = { kind: ':', name: last.name, pattern: last.pattern ?? '[^/.]+' }
-  return [
-    { ...whole, parts: [...dotted, ending] },
-    { ...whole, rank: whole.rank + 1, parts: before, names: names.slice(0, -1), absent: [last.name] },
-  ]
+  const without = parts.slice(0, -1)
+  const dotted = typeof before === 'string' ? [...parts.slice(0, -2), `${before}.`] : [...without, '.']
+  return [shape([...dotted, ending], 0), shape(without, 1)]
 }
 
-/** The end of a template as one expression, and what tells quickly that it cannot fit. */
+/** The end of a template as an expression, and what tells quickly that it cannot fit. */
 class Tail {
-  readonly form: Shape
+  readonly shape: Shape
   readonly #needle: string
   readonly #inSegment: boolean
   readonly #isRest: boolean
-  readonly #regexp: RegExp
-  readonly #groups: number[] = []
+  readonly #parts: readonly Part[]
+  #regexp: RegExp | undefined
+  #groups: number[] = []
 
-  constructor(form: Shape, parts: readonly Part[]) {
-    this.form = form
+  constructor(shape: Shape, parts: readonly Part[]) {
     const texts = parts.filter((part) => typeof part === 'string')
+    const [first] = parts as [Variable]
+    this.shape = shape
+    this.#parts = parts
     this.#needle = texts.reduce((a, b) => b.length > a.length ? b : a, '')
-    this.#inSegment = !texts.some((text) => text.includes('/')) && parts.every((part) =>
-      typeof part === 'string' || isInSegment(part))
-    const only = parts[0] as Variable
-    this.#isRest = parts.length === 1 && (only.pattern === '.*' || only.pattern === '.+')
-    this.#regexp = new RegExp(expression(parts, this.#groups) + '$', 'y')
+    this.#inSegment = parts.every((part) =>
+      typeof part === 'string' ? !part.includes('/') : isInSegment(part))
+    this.#isRest = parts.length === 1 && (first.pattern === '.*' || first.pattern === '.+')
   }
 
   /** The captured values, or null. */
   exec(path: string, at: number): (string | undefined)[] | null {
-    if (this.#isRest && path.indexOf('\n', at) < 0 && path.length > at) return [path.slice(at)]
+    if (this.#isRest && at < path.length && !path.includes('\n', at)) return [path.slice(at)]
     if (this.#needle && path.indexOf(this.#needle, at) < 0) return null
     if (this.#inSegment && path.indexOf('/', at) >= 0) return null
+    this.#regexp ??= new RegExp(expression(this.#parts, this.#groups) + '$', 'y')
     this.#regexp.lastIndex = at
     const found = this.#regexp.exec(path)
     return found && this.#groups.map((group) => found[group])
   }
 }
 
-const isInSegment = ({ kind, pattern }: Variable): boolean =>
-  kind !== '*' && (pattern === null || pattern === MEMBER_ID || charClass(pattern) !== null)
+/** Whether a variable ends where its segment does. */
+const isInSegment = ({ kind, name, pattern }: Variable): boolean => kind === ':'
+  && name !== 'controller'
+  && (pattern === null || pattern === MEMBER_ID || characterSet(pattern) !== null)
 
-/** A regular expression for parts of a template; notes which group is which variable. */
+/** A regular expression for parts of a template; notes each variable's group. */
 function expression(parts: readonly Part[], groups: number[]): string {
-  let source = ''
   let group = 1
-  parts.forEach((part, at) => {
-    if (typeof part === 'string') {
-      source += escapeRegExp(part)
-      return
-    }
+  return parts.map((part, at) => {
+    if (typeof part === 'string') return escapeRegExp(part)
     const pattern = part.pattern ?? defaultPattern(parts, at)
-    source += part.kind === '.' ? `(?:\\.(${pattern}))??` : `(${pattern})`
     groups.push(group)
-    group += new RegExp(`${pattern}|`).exec('')?.length ?? 1 // groups of the requirement
-  })
-  return source
+    group += new RegExp(`${pattern}|`).exec('')?.length ?? 1 // its own groups count too
+    return part.kind === '.' ? `(?:\\.(${pattern}))??` : `(${pattern})`
+  }).join('')
 }
 
 /**
  * A variable without a requirement takes as little as it can (Routes: [^/]+?). Where only
- * such variables follow in the segment, that is: up to the next literal. Saying so keeps the
- * time linear; [^/]+? three times in a segment is cubic.
+ * such variables follow in the segment, that means: up to the next literal. Saying so keeps
+ * the time linear; three times [^/]+? in a segment are cubic.
  */
 function defaultPattern(parts: readonly Part[], at: number): string {
-  const { kind } = parts[at] as Variable
+  const { kind, name } = parts[at] as Variable
   if (kind === '*') return '.+?'
   if (kind === '.') return '[^/.]+?'
-  const next = parts[at + 1]
-  if (next === undefined || (typeof next === 'string' && next.startsWith('/'))) return '[^/]+'
-  const ends = parts.findIndex((part, i) => i > at && typeof part === 'string' && part.includes('/'))
-  const segment = parts.slice(at + 1, ends < 0 ? undefined : ends)
-  const [last, ...others] = segment.filter((part) => typeof part !== 'string').reverse()
-  const isPlain = others.every(({ pattern, kind: other }) => pattern === null && other === ':')
-  if (isPlain && segment.length === 2 && next === '.' && last?.pattern === '[^/.]+') return '[^/]+'
-  if (!isPlain || (last && (last.kind !== ':' || ![null, '[^/.]+'].includes(last.pattern)))) {
-    return '[^/]+?'
-  }
+  if (name === 'controller') return '' // Routes allows the names that it scanned: none here
+  const next = parts[at + 1] ?? '/'
+  const slash = parts.findIndex((part, i) => i > at && typeof part === 'string' && part.includes('/'))
+  const after = parts.slice(at + 1, slash < 0 ? undefined : slash)
+    .filter((part) => typeof part !== 'string')
+  const isLast = after.length === 1 && after[0]?.pattern === '[^/.]+' && next === '.'
+  if (isLast || (typeof next === 'string' && next.startsWith('/'))) return '[^/]+'
+  const isPlain = after.every((other) => other.kind === ':' && other.name !== 'controller'
+    && (other.pattern === null || other.pattern === '[^/.]+'))
+  if (!isPlain) return '[^/]+?'
   if (typeof next !== 'string') return '[^/]'
-  return next.length === 1 ? `[^/][^/${escapeRegExp(next)}]*` : `[^/](?:(?!${escapeRegExp(next)})[^/])*`
+  const literal = escapeRegExp(next)
+  return next.length === 1 ? `[^/][^/${literal}]*` : `[^/](?:(?!${literal})[^/])*`
 }
 
 const escapeRegExp = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&')
 
-/** The routes of one method as a tree. Its scratch state is used up before find() returns. */
+/** The routes of one method as a tree. Its scratch fields are used up before find() returns. */
 class RouteTable {
-  readonly #root = new RouteNode('', 0)
-  #path = ''
-  #floor = -1
-  #best: Shape | null = null
-  #bestRank = Infinity
-  #ends: (string | undefined)[] | null = null // what the best route's expression captured
-  readonly #spans: number[] = []              // start and end of each variable on the way
-  readonly #found: number[] = []              // the same, of the best route
+  readonly root = new RouteNode([], 0)
+  path = ''
+  floor = -1
+  best: Shape | null = null
+  bestRank = Infinity
+  ends: (string | undefined)[] | null = null // what the best route's expression captured
+  readonly spans: number[] = []              // start and end of each variable on the way
+  readonly found: number[] = []              // the same, of the best route
 
   constructor(routes: readonly Route[]) {
-    for (const route of routes) for (const form of shapesOf(route)) this.#insert(form)
+    for (const route of routes) for (const shape of shapesOf(route)) this.insert(shape)
   }
 
-  #insert(form: Shape): void {
-    let node = this.#root
-    for (const [at, part] of form.parts.entries()) {
-      const next = form.parts[at + 1]
-      const endsSegment = next === undefined || (typeof next === 'string' && next[0] === '/')
-      if (typeof part === 'string') node = node.literal(part, form.rank)
-      else if (endsSegment && isInSegment(part) && part.kind === ':') {
-        node = node.segment(part.pattern, form.rank)
+  insert(shape: Shape): void {
+    const { parts, rank } = shape
+    let node = this.root
+    for (const [at, part] of parts.entries()) {
+      const next = parts[at + 1]
+      const endsSegment = next === undefined || (typeof next === 'string' && next.startsWith('/'))
+      if (typeof part === 'string') {
+        node = node.literal(Array.from(part, (char) => char.charCodeAt(0)), rank)
+      } else if (endsSegment && isInSegment(part)) {
+        node = node.segment(part.pattern, rank)
       } else {
-        node.tails.push(new Tail(form, form.parts.slice(at)))
+        node.isPlain = false
+        node.tails.push(new Tail(shape, parts.slice(at)))
         return
       }
     }
-    node.ends.push(form)
+    node.isPlain = false
+    node.ends.push(shape)
   }
 
   /** The first route above `floor` that fits the path. */
   find(path: string, floor: number): Shape | null {
-    this.#path = path
-    this.#floor = floor
-    this.#best = null
-    this.#bestRank = Infinity
-    this.#walk(this.#root, 0, 0)
-    return this.#best
+    this.path = path
+    this.floor = floor
+    this.best = null
+    this.bestRank = Infinity
+    this.walk(this.root, 0, 0)
+    return this.best
   }
 
-  #walk(node: RouteNode, at: number, depth: number): void {
-    const path = this.#path
+  walk(from: RouteNode, start: number, depth: number): void {
+    const { path } = this
+    let node = from
+    let at = start
+    for (;;) {
+      const child = at < path.length ? this.child(node, at) : null
+      if (!node.isPlain) this.branch(node, child, at, depth)
+      if (!node.isPlain || child === null) return
+      at += child.text.length
+      node = child
+    }
+  }
+
+  /** Tries everything that a node has: text, variables, expressions, its own routes. */
+  branch(node: RouteNode, child: RouteNode | null, at: number, depth: number): void {
+    const { path, spans } = this
+    if (child !== null) this.walk(child, at + child.text.length, depth)
+    const { ends, segments, tails } = node
     if (at === path.length) {
-      for (const form of node.ends) if (form.rank > this.#floor) this.#take(form, depth, null)
-    } else {
-      const child = node.children[node.codes.indexOf(path.charCodeAt(at))]
-      if (child && child.first < this.#bestRank && path.startsWith(child.text, at)) {
-        this.#walk(child, at + child.text.length, depth)
-      }
-      for (const edge of node.segments) {
-        if (edge.node.first >= this.#bestRank) break
-        const end = edge.end(path, at)
-        if (end === at) continue
-        this.#spans[depth] = at
-        this.#spans[depth + 1] = end
-        this.#walk(edge.node, end, depth + 2)
-      }
+      for (let i = 0; i < ends.length; i++) this.take(ends[i] as Shape, depth, null)
     }
-    for (const tail of node.tails) {
-      if (tail.form.rank >= this.#bestRank) break
-      if (tail.form.rank <= this.#floor) continue
-      const ends = tail.exec(path, at)
-      if (ends) this.#take(tail.form, depth, ends)
+    for (let i = 0; i < segments.length; i++) {
+      const edge = segments[i] as Segment
+      if (edge.node.first >= this.bestRank) break
+      const end = edge.end(path, at)
+      if (end === at) continue
+      spans[depth] = at
+      spans[depth + 1] = end
+      this.walk(edge.node, end, depth + 2)
+    }
+    for (let i = 0; i < tails.length; i++) {
+      const tail = tails[i] as Tail
+      const { rank } = tail.shape
+      if (rank >= this.bestRank) break
+      const captured = rank > this.floor ? tail.exec(path, at) : null
+      if (captured) this.take(tail.shape, depth, captured)
     }
   }
 
-  #take(form: Shape, depth: number, ends: (string | undefined)[] | null): void {
-    if (form.rank >= this.#bestRank) return
-    this.#best = form
-    this.#bestRank = form.rank
-    this.#ends = ends
-    for (let i = 0; i < depth; i++) this.#found[i] = this.#spans[i] as number
+  /** The node for the text that comes next, if it can still win. */
+  child(node: RouteNode, at: number): RouteNode | null {
+    const { path } = this
+    const { children } = node
+    const code = path.charCodeAt(at)
+    for (let i = 0; i < children.length; i++) {
+      const child = children[i] as RouteNode
+      const { text } = child
+      if (text[0] !== code) continue
+      if (child.first >= this.bestRank) return null
+      for (let j = 1; j < text.length; j++) {
+        if (text[j] !== path.charCodeAt(at + j)) return null
+      }
+      return child
+    }
+    return null
+  }
+
+  take(shape: Shape, depth: number, ends: (string | undefined)[] | null): void {
+    if (shape.rank >= this.bestRank || shape.rank <= this.floor) return
+    this.best = shape
+    this.bestRank = shape.rank
+    this.ends = ends
+    for (let i = 0; i < depth; i++) this.found[i] = this.spans[i] as number
   }
 
   /** The variables of the route that was found, and its defaults. */
-  variables(form: Shape): Vars {
+  variables({ names, extras, route: { defaults } }: Shape): Vars {
     const vars: Vars = new Dict()
-    const { defaults } = form.route
-    const { names } = form
-    const ends = this.#ends
-    const inTree = names.length - (ends ? ends.length : 0)
+    const { ends, found, path } = this
+    const inTree = ends === null ? names.length : names.length - ends.length
     for (let i = 0; i < names.length; i++) {
       const name = names[i] as string
-      const value = i < inTree ? this.#path.slice(this.#found[2 * i], this.#found[2 * i + 1])
-        : ends?.[i - inTree] ?? null
+      const value = i < inTree ? path.slice(found[2 * i], found[2 * i + 1]) : ends?.[i - inTree] ?? null
       vars[name] = value || defaults[name] || value
     }
-    for (const name of form.absent) vars[name] = defaults[name] ?? null
-    for (const name in defaults) if (!(name in vars)) vars[name] = defaults[name]
+    for (let i = 0; i < extras.length; i++) {
+      const [name, value] = extras[i] as [string, unknown]
+      vars[name] = value
+    }
     return vars
   }
 }
 
+/** What a mapper takes. */
+export interface MapperOptions {
+  /** Every path must start with it; it is cut off, and put before what is generated. */
+  prefix?: string | null | undefined
+  subDomains?: boolean | undefined
+  subDomainsIgnore?: readonly string[] | undefined
+  /** A regular expression for what comes after the sub-domain: 'example.test'. */
+  domainMatch?: string | undefined
+  /** Generated paths end in a slash. */
+  appendSlash?: boolean | undefined
+}
+
+/** What `resource` takes beside the names; actions are given with their methods. */
+export interface ResourceOptions {
+  controller?: unknown
+  /** { detail: 'GET' } is GET /servers/detail. */
+  collection?: Readonly<Record<string, string>> | undefined
+  /** { action: 'POST' } is POST /servers/{id}/action. */
+  member?: Readonly<Record<string, string>> | undefined
+  /** { preview: 'POST' } is POST /servers/new/preview. */
+  new?: Readonly<Record<string, string>> | undefined
+  parentResource?: { memberName: string; collectionName: string } | null | undefined
+  pathPrefix?: string | null | undefined
+  namePrefix?: string | null | undefined
+  requirements?: Requirements | undefined
+  filter?: RouteOptions['filter']
+}
+
 /** Why one route did or did not match. */
-export interface RouteExplanation {
-  route: Route
-  matched: boolean
-  reason: string
+export interface RouteExplanation { route: Route; matched: boolean; reason: string }
+
+/** What a Mapper and its submappers share: everything ends in one call of `_connect`. */
+abstract class Connecting {
+  abstract _connect(name: string | null, path: string, options: RouteOptions): Route
+
+  /** Adds a route: (path, options) or (name, path, options). */
+  connect(path: string, options?: RouteOptions): Route
+  connect(name: string | null, path: string, options?: RouteOptions): Route
+  connect(first: string | null, second: string | RouteOptions = {}, third: RouteOptions = {}): Route {
+    return typeof second === 'string' ? this._connect(first, second, third)
+      : this._connect(null, first as string, second)
+  }
+
+  /** Routes that share options, or prefixes of path and name: `sub.connect('/x')`. */
+  submapper(options: RouteOptions & { pathPrefix?: string; namePrefix?: string }): SubMapper {
+    return new SubMapper(this, options)
+  }
 }
 
 /**
@@ -2403,7 +2249,7 @@ export interface RouteExplanation {
  * mapper.match('/servers/web') //=> { name: 'web', action: 'find' }
  * mapper.generate('server', { id: 42 }) //=> '/servers/42'
  */
-export class Mapper {
+export class Mapper extends Connecting {
   /** The routes that can match, in order: the first that fits wins. */
   readonly matchlist: Route[] = []
   readonly options: MapperOptions
@@ -2411,39 +2257,30 @@ export class Mapper {
   readonly #tables = new Map<string, RouteTable>()
 
   constructor(options: MapperOptions = {}) {
+    super()
     this.options = options
   }
 
-  /** Adds a route: (path, options) or (name, path, options). */
-  connect(path: string, options?: RouteOptions): Route
-  connect(name: string | null, path: string, options?: RouteOptions): Route
-  connect(first: string | null, second?: string | RouteOptions, third?: RouteOptions): Route {
-    const route = typeof second === 'string' ? this._makeRoute(first, second, third)
-      : this._makeRoute(null, first as string, second)
-    if (route.name) this.#named.set(route.name, route)
-    if (route.static) return route
-    route.rank = this.matchlist.length
-    this.matchlist.push(route)
+  override _connect(name: string | null, path: string, options: RouteOptions): Route {
+    const route = this._makeRoute(name || null, path, options)
+    if (route.name !== null) this.#named.set(route.name, route)
+    if (options.static) return route
+    route.rank = this.matchlist.push(route) - 1
     this.#tables.clear()
     return route
   }
 
   /** A seam: a subclass may make routes of its own. */
-  _makeRoute(name: string | null, path: string, options?: RouteOptions): Route {
-    return new Route(name || null, path, options)
+  _makeRoute(name: string | null, path: string, options: RouteOptions): Route {
+    return new Route(name, path, options)
   }
 
   /** Adds copies of routes, below a prefix. */
   extend(routes: readonly Route[], pathPrefix = ''): void {
-    for (const route of routes) this.connect(route.name, pathPrefix + route.routepath, route.options)
+    for (const { name, routepath, options } of routes) this.connect(name, pathPrefix + routepath, options)
   }
 
-  /** Routes that share a prefix or options: `sub.connect('/x')`. */
-  submapper(options: RouteOptions & { pathPrefix?: string; namePrefix?: string }): SubMapper {
-    return new SubMapper(this, options)
-  }
-
-  /** A route that RoutesMiddleware answers with a redirection to another template. */
+  /** A route that RoutesMiddleware answers by sending the client to another template. */
   redirect(from: string, to: string, options: RouteOptions = {}): void {
     const { filter, redirectCode = '302 Found', ...matching } = options
     const route = this.connect(from, { ...matching, redirectCode })
@@ -2455,166 +2292,148 @@ export class Mapper {
     return this.routematch(url, environ)?.[0] ?? null
   }
 
-  /** The same, with the route. */
+  /** The same, with the route. Without environ every method and sub-domain will do. */
   routematch(url?: string | null, environ?: Partial<Environ> | null): [Vars, Route] | null {
-    const path = this.#stripPrefix(url ?? environ?.PATH_INFO)
+    const path = this.#path(url, environ)
     if (path === null) return null
     const table = this.#table(environ?.REQUEST_METHOD)
-    for (let form = table.find(path, -1); form; form = table.find(path, form.rank)) {
-      const vars = table.variables(form)
-      const { route } = form
+    for (let shape = table.find(path, -1); shape; shape = table.find(path, shape.rank)) {
+      const vars = table.variables(shape)
       if (this.options.subDomains) vars['sub_domain'] = this.#subDomain(environ)
-      if (!route.isGuarded || this.#admits(route, vars, environ) === null) return [vars, route]
+      if (this.#objection(shape.route, vars, environ) === null) return [vars, shape.route]
     }
     return null
   }
 
-  #stripPrefix(url: string | undefined): string | null {
-    if (url === undefined) {
-      throw new TypeError('Mapper.match() needs a path, or an environ with PATH_INFO')
-    }
+  /** The path without the prefix; null if it does not start with it. */
+  #path(url: string | null | undefined, environ: Partial<Environ> | null | undefined): string | null {
+    const path = url ?? environ?.PATH_INFO
     const { prefix } = this.options
-    if (!prefix) return url
-    return url.startsWith(prefix) ? url.slice(prefix.length) || '/' : null
+    if (path === undefined) throw new TypeError('match() needs a path, or environ with PATH_INFO')
+    if (!prefix) return path
+    return path.startsWith(prefix) ? path.slice(prefix.length) || '/' : null
   }
 
-  /** The tree for a method, made when it is first asked for. Without a method: all routes. */
-  #table(method: string | undefined): RouteTable {
-    const known = this.#tables.get(method ?? '')
-    if (known) return known
-    const named = method !== undefined && this.matchlist.some((route) => route.methods?.includes(method))
-    const key = method === undefined ? '' : named ? method : 'other methods'
-    let table = this.#tables.get(key)
-    if (!table) {
-      table = new RouteTable(this.matchlist.filter(({ methods }) =>
-        method === undefined || methods === null || methods.includes(method)))
-      this.#tables.set(key, table)
-    }
-    return table
+  /** The tree for a method, made when it is first asked for. */
+  #table(method = ''): RouteTable {
+    const table = this.#tables.get(method)
+    if (table) return table
+    const isKnown = method === '' || this.matchlist.some(({ methods }) => methods?.includes(method))
+    if (!isKnown && method !== 'other') return this.#table('other') // clients invent methods
+    const made = new RouteTable(this.matchlist.filter(({ methods }) =>
+      method === '' || methods === null || methods.includes(method)))
+    this.#tables.set(method, made)
+    return made
   }
 
-  /** Why a guarded route does not want the request; null if it does. */
-  #admits(route: Route, vars: Vars, environ: Partial<Environ> | null | undefined): string | null {
-    const conditions = route.conditions ?? {}
-    if ('subDomain' in conditions) {
-      const wanted = conditions.subDomain
-      const actual = this.options.subDomains ? this.#subDomain(environ) : null
-      if (wanted && !actual) return 'it needs a sub-domain'
-      if (!wanted && actual) return `it allows no sub-domain, not ${JSON.stringify(actual)}`
-      if (Array.isArray(wanted) && !wanted.includes(actual)) {
-        return `the sub-domain ${JSON.stringify(actual)} is none of ${wanted.join(', ')}`
-      }
+  /** Why a route does not want the request though its path and method fit, or null. */
+  #objection(route: Route, vars: Vars, environ: Partial<Environ> | null | undefined): string | null {
+    if (!route.isGuarded) return null
+    const { subDomain, function: admits } = route.conditions as Conditions
+    const own = this.options.subDomains ? this.#subDomain(environ) : null
+    if (subDomain && !own) return 'it needs a sub-domain'
+    if (!subDomain && 'subDomain' in (route.conditions as Conditions) && own) {
+      return `it does not allow the sub-domain ${show(own)}`
     }
-    if (!conditions.function || conditions.function(environ ?? {}, vars)) return null
-    return 'its condition function said no'
+    if (Array.isArray(subDomain) && !subDomain.includes(own)) {
+      return `the sub-domain ${show(own)} is none of ${show(subDomain)}`
+    }
+    return !admits || admits(environ ?? {}, vars) ? null : 'its condition function said no'
   }
 
   #subDomain(environ: Partial<Environ> | null | undefined): string | null {
-    const host = environ?.['HTTP_HOST']?.split(':', 1)[0]
-    if (!host) return null
-    const [, sub] = this.#domainPattern().exec(host) ?? []
-    return sub === undefined || this.options.subDomainsIgnore?.includes(sub) ? null : sub
+    const [sub] = this.#domains(environ?.['HTTP_HOST'] ?? '')
+    return sub === null || this.options.subDomainsIgnore?.includes(sub) ? null : sub
   }
 
-  /** The host for a sub-domain, null where the request's own will do. */
+  /** 'a.example.test:80' -> ['a', 'example.test', ':80'] */
+  #domains(host: string): [sub: string | null, domain: string, port: string] {
+    const [, name = '', port = ''] = /^([^:]*)(:.*)?$/.exec(host) ?? []
+    const ending = this.options.domainMatch ?? '[^./]+?\\.[^./]+?'
+    const [, sub = null, domain = name] = new RegExp(`^(.+?)\\.(${ending})$`).exec(name) ?? []
+    return [sub, domain, port]
+  }
+
+  /** The host for a URL on a sub-domain; null where the request's own will do. */
   hostFor(environ: Partial<Environ>, subDomain: unknown): string | null {
-    const [host = '', port] = (environ['HTTP_HOST'] ?? environ.SERVER_NAME ?? '').split(':')
-    if (!host) return null
-    const [, current = null, domain = host] = this.#domainPattern().exec(host) ?? []
-    const ignored = this.options.subDomainsIgnore?.includes(String(subDomain)) ?? false
-    const ending = port === undefined ? '' : `:${port}`
-    if (subDomain && !ignored) {
-      return current === subDomain ? null : `${subDomain as string}.${domain}${ending}`
-    }
-    return domain === host ? null : domain + ending
-  }
-
-  #domainPattern(): RegExp {
-    return new RegExp(`^(.+?)\\.(${this.options.domainMatch ?? '[^./]+?\\.[^./]+'})$`)
+    const host = environ['HTTP_HOST'] ?? environ.SERVER_NAME ?? ''
+    const [sub, domain, port] = this.#domains(host)
+    const isIgnored = !subDomain || this.options.subDomainsIgnore?.includes(String(subDomain))
+    if (!isIgnored) return sub === subDomain ? null : `${String(subDomain)}.${domain}${port}`
+    return sub === null ? null : domain + port
   }
 
   /** For each route, why it did or did not match; String() of the list is a text. */
   explain(url?: string | null, environ?: Partial<Environ> | null): RouteExplanation[] {
-    const path = this.#stripPrefix(url ?? environ?.PATH_INFO)
+    const path = this.#path(url, environ)
     let winner: Route | undefined
     const list = this.matchlist.map((route): RouteExplanation => {
-      let reason = path === null ? `the path does not start with ${JSON.stringify(this.options.prefix)}`
-        : this.#refusal(route, path, environ)
+      let reason = this.#refusal(route, path, environ)
       if (reason === null && winner) reason = `it fits, but ${describeRoute(winner)} came first`
       if (reason === null) winner = route
-      const cover = reason === null ? undefined
-        : this.matchlist.slice(0, route.rank).find((earlier) => covers(earlier, route))
-      if (cover) reason += `; it can never match: ${describeRoute(cover)} takes all of its paths`
-      return { route, matched: reason === null, reason: reason ?? 'it fits' }
+      const cover = this.matchlist.find((other) => other.rank < route.rank && covers(other, route))
+      const never = cover ? `; it can never match, ${describeRoute(cover)} takes all its paths` : ''
+      return { route, matched: reason === null, reason: (reason ?? 'it fits') + never }
     })
     return Object.assign(list, { toString: () => list.map(({ route, matched, reason }) =>
       `${matched ? '->' : '  '} ${describeRoute(route)}: ${reason}`).join('\n') })
   }
 
-  #refusal(route: Route, path: string, environ: Partial<Environ> | null | undefined): string | null {
-    const groups: number[] = []
-    const found = new RegExp(`^${expression(route.parts, groups)}$`).exec(path)
-    if (!found) return 'the path does not fit'
+  #refusal(
+    route: Route, path: string | null, environ: Partial<Environ> | null | undefined,
+  ): string | null {
+    if (path === null) return `the path does not start with ${show(this.options.prefix)}`
     const method = environ?.REQUEST_METHOD
     if (method !== undefined && route.methods && !route.methods.includes(method)) {
       return `the method ${method} is none of ${route.methods.join(', ')}`
     }
-    if (!route.isGuarded) return null
-    const vars: Vars = new Dict()
-    Object.assign(vars, route.defaults)
-    route.variables.forEach(({ name }, at) => {
-      const value = found[groups[at] as number] ?? null
-      vars[name] = value || route.defaults[name] || value
-    })
-    return this.#admits(route, vars, environ)
-  }
-
-  /**
-   * The path for a route's name, or (name null) for the best route that these variables fit;
-   * null if there is none. Variables that are not in the path become the query string.
-   */
-  generate(name: string | null, vars: Vars = {}, environ?: Partial<Environ>): string | null {
-    const script = environ?.SCRIPT_NAME ?? ''
-    if (name !== null) {
-      const route = this.#named.get(name)
-      if (!route) return null
-      const all = { ...route.defaults, ...vars }
-      return this.#build(route, route.filter ? route.filter(all) : all, script)
-    }
-    for (const route of this.#candidates(vars)) {
-      const path = this.#build(route, vars, script)
-      if (path !== null) return path
-    }
-    return null
+    const table = new RouteTable([route])
+    const shape = table.find(path, -1)
+    return shape ? this.#objection(route, table.variables(shape), environ) : 'the path does not fit'
   }
 
   /** The route of this name. */
   named(name: string): Route | undefined { return this.#named.get(name) }
 
-  #build(route: Route, vars: Vars, script: string): string | null {
-    const path = buildPath(route, vars, this.options.appendSlash ?? false)
-    if (path === null) return null
-    const whole = (this.options.prefix ?? '') + path
-    return route.absolute || route.isExternal ? whole : script + whole
+  /**
+   * The path for a route's name, or (name null) for the best route that these variables fit;
+   * null if there is none. Variables that are not in the path become the query string.
+   */
+  generate(name: string | null, vars: Vars = {}, environ: Partial<Environ> = {}): string | null {
+    if (name !== null) {
+      const route = this.#named.get(name)
+      const all = route && filtered(route, { ...route.defaults, ...vars })
+      return all ? this.build(route, all, environ) : null
+    }
+    for (const route of this.#candidates(vars)) {
+      const path = this.build(route, vars, environ)
+      if (path !== null) return path
+    }
+    return null
   }
 
-  /** Routes whose variables are all given, the closest set of variables first. */
+  /** The path of just this route, below the prefix and SCRIPT_NAME. */
+  build(route: Route, vars: Vars, environ: Partial<Environ>): string | null {
+    const path = buildPath(route, vars, this.options.appendSlash)
+    if (path === null) return null
+    const isBare = route.options.absolute || isExternal(route)
+    return (isBare ? '' : environ.SCRIPT_NAME ?? '') + (this.options.prefix ?? '') + path
+  }
+
+  /** Routes whose variables are all given: the closest set of variables first. */
   #candidates(vars: Vars): Route[] {
     const given = Object.keys(vars)
-    const scored = this.matchlist.flatMap((route) => {
-      const variables = route.variables
-      const inPath = new Set(variables.map(({ name }) => name))
-      if (variables.some(({ kind, name }) => kind !== '.' && !given.includes(name))) return []
-      for (const [key, value] of Object.entries(route.defaults)) {
-        const isHard = value !== null && !inPath.has(key)
-        if (isHard && (vars[key] || key === 'controller' || key === 'action')
-          && !sameValue(vars[key], value)) return []
-      }
+    return this.matchlist.flatMap((route) => {
+      const inPath = route.variables.map(({ name }) => name)
+      const isMissing = route.variables.some(({ kind, name }) => kind !== '.' && !(name in vars))
+      const isOther = Object.entries(route.defaults).some(([key, value]) => value !== null
+        && !inPath.includes(key) && (vars[key] || key === 'controller' || key === 'action')
+        && !isSame(vars[key], value))
+      if (isMissing || isOther) return []
       const all = new Set([...Object.keys(route.defaults), ...inPath])
       const common = given.filter((key) => all.has(key)).length
       return [{ route, common, apart: all.size + given.length - 2 * common }]
-    })
-    return scored.sort((a, b) => a.apart - b.apart || b.common - a.common).map(({ route }) => route)
+    }).sort((a, b) => a.apart - b.apart || b.common - a.common).map(({ route }) => route)
   }
 
   /**
@@ -2629,199 +2448,169 @@ export class Mapper {
    * mapper.generate('action_server', { id: 42 }) //=> '/servers/42/action'
    */
   resource(memberName: string, collectionName: string, options: ResourceOptions = {}): void {
-    const { parentResource, requirements, filter } = options
-    const pathPrefix = options.pathPrefix ?? (parentResource
-      ? `${parentResource.collectionName}/:${parentResource.memberName}_id` : '')
-    const prefix = options.namePrefix ?? (parentResource ? `${parentResource.memberName}_` : '')
-    const name = stripSlashes(collectionName)
-    const base = stripSlashes(pathPrefix) ? `/${stripSlashes(pathPrefix)}/${name}` : `/${name}`
-    const shared = { controller: options.controller ?? name, requirements, filter,
-      memberName, collectionName, parentResource }
-    const add = (method: string, action: string, path: string, routeName: string | null): void => {
-      const isMember = path.startsWith(`${base}/:(id)`)
-      const route = { ...shared, action, conditions: { method: [method] },
-        ...isMember && { requirements: { id: MEMBER_ID, ...requirements } } }
-      this.connect(routeName && `formatted_${routeName}`, `${path}.:(format)`, route)
-      this.connect(routeName, path, route)
+    const { parentResource: parent, requirements, filter, controller = stripSlashes(collectionName) } = options
+    const above = options.pathPrefix ?? (parent ? `${parent.collectionName}/:${parent.memberName}_id` : '')
+    const prefix = options.namePrefix ?? (parent ? `${parent.memberName}_` : '')
+    const base = `/${stripSlashes(`${stripSlashes(above)}/${stripSlashes(collectionName)}`)}`
+    const memberPath = `${base}/:(id)`
+    const add = (method: string, action: string, path: string, name: string | null): void => {
+      const own = path.startsWith(memberPath) ? { id: MEMBER_ID, ...requirements } : requirements
+      const route = { controller, action, filter, requirements: own, conditions: { method: [method] },
+        memberName, collectionName, parentResource: parent }
+      this.connect(name && `formatted_${name}`, `${path}.:(format)`, route)
+      this.connect(name, path, route)
     }
-    // The first action of a method may own the base path; the others append their names.
-    const addAll = (
-      actions: Map<string, string[]>, path: string, ending: string, hasPrimary: (m: string) => boolean,
-    ): void => {
+    // The first action of some methods owns the path itself; it is added last, without a name.
+    const addAll = (actions: Map<string, string[]>, path: string, ending: string, named: string[]): void => {
       for (const [method, names] of actions) {
-        const primary = hasPrimary(method) ? names.shift() : undefined
-        for (const action of names) add(method, action, `${path}/${action}`, `${prefix}${action}_${ending}`)
-        if (primary !== undefined) add(method, primary, path, null)
+        const owner = named.includes(method) ? undefined : names.shift()
+        for (const name of names) add(method, name, `${path}/${name}`, `${prefix}${name}_${ending}`)
+        if (owner !== undefined) add(method, owner, path, null)
       }
     }
-    const collection = byMethod(options.collection, {}, [['POST', 'create']])
-    addAll(collection, base, collectionName, (method) => method !== 'GET')
+    addAll(byMethod(options.collection, {}, { POST: 'create' }), base, collectionName, ['GET'])
     add('GET', 'index', base, prefix + collectionName)
-    for (const [method, names] of byMethod(options.new, { new: 'GET' }, [])) {
-      for (const action of names) {
-        const isNew = action === 'new'
-        add(method, action, isNew ? `${base}/new` : `${base}/new/${action}`,
-          `${prefix}${isNew ? '' : `${action}_`}new_${memberName}`)
+    for (const [method, names] of byMethod(options.new, { new: 'GET' }, {})) {
+      for (const name of names) {
+        if (name === 'new') add(method, name, `${base}/new`, `${prefix}new_${memberName}`)
+        else add(method, name, `${base}/new/${name}`, `${prefix}${name}_new_${memberName}`)
       }
     }
-    const member = byMethod(options.member, { edit: 'GET' }, [['PUT', 'update'], ['DELETE', 'delete']])
-    addAll(member, `${base}/:(id)`, memberName, (method) => !['GET', 'POST', 'ANY'].includes(method))
-    add('GET', 'show', `${base}/:(id)`, prefix + memberName)
+    const members = byMethod(options.member, { edit: 'GET' }, { PUT: 'update', DELETE: 'delete' })
+    addAll(members, memberPath, memberName, ['GET', 'POST', 'ANY'])
+    add('GET', 'show', memberPath, prefix + memberName)
   }
 
   /** The table as Routes prints it. */
-  toString(): string {
+  override toString(): string {
     const rows = [['Route name', 'Methods', 'Path', 'Controller', 'action'],
-      ...this.matchlist.map((route) => [route.name ?? '', route.methods?.join(', ') ?? '',
-        route.routepath, label(route.defaults['controller']), label(route.defaults['action'])])]
-    const widths = [0, 1, 2, 3, 4].map((column) =>
-      Math.max(...rows.map((row) => (row[column] as string).length)))
-    return rows.map((row) => row.map((cell, column) =>
-      cell.padEnd(widths[column] as number)).join(' ')).join('\n')
+      ...this.matchlist.map(({ name, methods, routepath, defaults: { controller, action } }) =>
+        [name ?? '', methods?.join(', ') ?? '', routepath, label(controller), label(action)])]
+    const widths = rows[0]?.map((_, at) => Math.max(...rows.map((row) => row[at]?.length ?? 0))) ?? []
+    return rows.map((row) => row.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join(' ')).join('\n')
   }
 }
 
 const stripSlashes = (path: string): string => path.replace(/^\/+|\/+$/g, '')
 
-/** { detail: 'GET' } as GET -> ['detail'], with what every resource has. */
+/** { detail: 'GET' } as GET -> ['detail']; `more` joins the end, `owners` stand first. */
 function byMethod(
-  actions: Readonly<Record<string, string>> = {}, always: Record<string, string>,
-  primary: [method: string, action: string][],
+  actions: Readonly<Record<string, string>> = {}, more: Record<string, string>,
+  owners: Record<string, string>,
 ): Map<string, string[]> {
   const methods = new Map<string, string[]>()
-  for (const [action, method] of Object.entries({ ...actions, ...always })) {
+  for (const [action, method] of Object.entries({ ...actions, ...more })) {
     const key = method.toUpperCase()
     methods.set(key, [...methods.get(key) ?? [], action])
   }
-  for (const [method, action] of primary) methods.set(method, [action, ...methods.get(method) ?? []])
+  for (const [method, action] of Object.entries(owners)) {
+    methods.set(method, [action, ...methods.get(method) ?? []])
+  }
   return methods
 }
 
 function label(value: unknown): string {
   if (typeof value === 'function') return value.name
-  if (typeof value !== 'object' || value === null) return String(value ?? '')
-  return (value.constructor as { name?: string } | undefined)?.name ?? 'Object'
+  return typeof value === 'object' && value !== null ? value.constructor.name : String(value ?? '')
 }
 
-const describeRoute = (route: Route): string =>
-  `${route.methods?.join(',') ?? 'any method'} ${route.routepath}`
+const describeRoute = ({ methods, routepath }: Route): string =>
+  `${methods?.join(',') ?? 'any method'} ${routepath}`
 
-/** Whether `earlier` matches wherever `later` would; when in doubt, no. */
-function covers(earlier: Route, later: Route): boolean {
-  if (earlier.isGuarded) return false
-  const [most, some] = [earlier.methods, later.methods]
-  if (most && !(some && some.every((method) => most.includes(method)))) return false
-  const [wide, narrow] = [segmentsOf(earlier), segmentsOf(later)]
-  for (const [at, segment] of wide.entries()) {
-    const [only] = segment
-    const isWhole = segment.length === 1 && typeof only === 'object'
-    if (isWhole && only.pattern === '.*' && at === wide.length - 1 && at < narrow.length) return true
-    const other = narrow[at]
-    if (!other || other.some((part) => typeof part === 'object' && !isInSegment(part))) return false
-    const isOpen = isWhole && only.kind === ':' && only.pattern === null
-    const shape = (parts: Part[]): string => JSON.stringify(parts, (key, value: unknown) =>
-      key === 'name' ? undefined : value)
-    if (!isOpen && shape(segment) !== shape(other)) return false
-  }
-  return wide.length === narrow.length
+/** Whether one route matches wherever the other would; when in doubt, no. */
+function covers(wide: Route, narrow: Route): boolean {
+  if (wide.isGuarded) return false
+  const { methods } = wide
+  if (methods && !narrow.methods?.every((method) => methods.includes(method))) return false
+  const [mine, theirs] = [segmentsOf(wide), segmentsOf(narrow)]
+  return mine.every((segment, at) => {
+    const other = theirs[at]
+    if (other === undefined) return false
+    if (segment === '{.*}' && at === mine.length - 1) return true
+    if (theirs.length !== mine.length) return false
+    return segment === other || (segment === '{}' && !/\{(?!\})/.test(other) && other !== '')
+  })
 }
 
-/** The parts of a template between its slashes. */
-function segmentsOf(route: Route): Part[][] {
-  const segments: Part[][] = [[]]
-  for (const part of route.parts) {
-    if (typeof part !== 'string') segments.at(-1)?.push(part)
-    else {
-      const [first = '', ...rest] = part.split('/')
-      if (first) segments.at(-1)?.push(first)
-      for (const text of rest) segments.push(text ? [text] : [])
-    }
-  }
-  return segments
-}
+/** A template between its slashes, without the names: ['', 'servers', '{}', '{}.{[0-9]+}'] */
+const segmentsOf = ({ parts }: Route): string[] => parts.map((part) =>
+  typeof part === 'string' ? part.replaceAll('{', '\\{')
+    : `{${part.kind === '.' ? '.' : ''}${part.pattern === MEMBER_ID ? '' : part.pattern ?? ''}}`).join('').split('/')
 
-const sameValue = (a: unknown, b: unknown): boolean =>
-  a === b || (a !== null && typeof a !== 'object' && typeof b === 'string' && String(a) === b)
+const isSame = (a: unknown, b: unknown): boolean =>
+  a === b || (typeof b === 'string' && typeof a !== 'object' && String(a) === b)
+
+const isExternal = ({ options, routepath }: Route): boolean =>
+  options.static === true && routepath.includes('://')
+
+const filtered = ({ options: { filter } }: Route, vars: Vars): Vars => filter ? filter(vars) : vars
 
 /** A path from a route's template and these variables; null where they do not fit. */
-function buildPath(route: Route, given: Vars, appendSlash: boolean): string | null {
+function buildPath(route: Route, given: Vars, appendSlash = false): string | null {
+  const { methods, defaults, requirements } = route
   const { method, ...vars } = given
-  const methods = route.methods
   if (method && methods && !methods.includes(String(method).toUpperCase())) return null
-  if (!method && 'method' in given) vars['method'] = method
-  const variables = route.variables
-  const inPath = new Set(variables.map(({ name }) => name))
-  for (const [key, value] of Object.entries(route.defaults)) {
-    if (!inPath.has(key) && !sameValue(vars[key], value)) return null
+  const inPath = route.variables.map(({ name }) => name)
+  for (const [key, value] of Object.entries(defaults)) {
+    if (!inPath.includes(key) && !isSame(vars[key], value)) return null
+  }
+  for (const [key, pattern] of Object.entries(requirements)) {
+    if (vars[key] && !new RegExp(`^(?:${pattern})$`).test(String(vars[key]))) return null
   }
   let path = ''
   for (const part of route.parts) {
-    const piece = typeof part === 'string' ? part : fillVariable(part, vars[part.name])
-    if (piece === null) return null
-    path += piece
+    const value = typeof part === 'string' ? part : vars[part.name] ?? null
+    if (typeof part === 'string') path += part
+    else if (value !== null) path += (part.kind === '.' && value !== '' ? '.' : '') + quoteUrl(String(value))
+    else if (part.kind !== '.') return null
   }
-  if (!path.startsWith('/') && !route.static) path = `/${path}`
+  if (!path.startsWith('/') && !route.options.static) path = `/${path}`
   if (appendSlash && !path.endsWith('/')) path += '/'
-  return path + queryOf(Object.entries(vars).filter(([key]) =>
-    !inPath.has(key) && !(key in route.defaults) && key !== 'controller' && key !== 'action'), '+')
-}
-
-function fillVariable({ kind, pattern }: Variable, value: unknown): string | null {
-  if (value === undefined || value === null) return kind === '.' ? '' : null
-  const text = String(value)
-  if (text && pattern !== null && !new RegExp(`^(?:${pattern})$`).test(text)) return null
-  return kind === '.' && text ? `.${quoteUrl(text)}` : quoteUrl(text)
+  const extras = Object.entries(vars).filter(([key]) => !inPath.includes(key)
+    && !(key in defaults) && key !== 'controller' && key !== 'action')
+  return path + queryOf(extras).replaceAll('%20', '+').replaceAll('/', '%2F')
 }
 
 /** Letters, digits and '_.-~/' stay; the rest is percent-encoded UTF-8. */
-function quoteUrl(text: string): string {
-  return encodeURIComponent(text.replace(/[\ud800-\udfff]/gu, '\ufffd'))
+const quoteUrl = (text: string): string =>
+  encodeURIComponent(text.replace(/[\ud800-\udfff]/gu, '\ufffd'))
     .replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
     .replaceAll('%2F', '/')
-}
 
 /** '?a=1&b=2&b=3' of pairs; null is left out, a list repeats its key. */
-function queryOf(pairs: [string, unknown][], space: '+' | '%20'): string {
+function queryOf(pairs: [string, unknown][]): string {
   const fields = pairs.flatMap(([key, value]) => (Array.isArray(value) ? value : [value])
     .filter((one) => one !== null && one !== undefined)
-    .map((one) => [key, String(one)].map((text) =>
-      (space === '+' ? quoteUrl(text).replaceAll('/', '%2F') : quoteUrl(text))
-        .replaceAll('%20', space)).join('=')))
+    .map((one) => `${quoteUrl(key)}=${quoteUrl(String(one))}`))
   return fields.length > 0 ? `?${fields.join('&')}` : ''
 }
 
 /** Part of a mapper: prefixes concatenate, the outer first; other options are shared. */
-class SubMapper {
-  readonly #parent: Mapper | SubMapper
+class SubMapper extends Connecting {
+  readonly #parent: Connecting
   readonly #options: RouteOptions & { pathPrefix?: string; namePrefix?: string }
 
-  constructor(parent: Mapper | SubMapper, options: RouteOptions) {
+  constructor(parent: Connecting, options: RouteOptions) {
+    super()
     this.#parent = parent
     this.#options = options
   }
 
-  connect(path: string, options?: RouteOptions): Route
-  connect(name: string | null, path: string, options?: RouteOptions): Route
-  connect(first: string | null, second?: string | RouteOptions, third?: RouteOptions): Route {
-    const isNamed = typeof second === 'string'
-    const { pathPrefix = '', namePrefix = '', ...shared } = this.#options
-    const path = pathPrefix + (isNamed ? second : first ?? '')
-    const name = isNamed && first !== null ? namePrefix + first : null
-    const own = (isNamed ? third : second as RouteOptions | undefined) ?? {}
+  override _connect(name: string | null, path: string, own: RouteOptions): Route {
+    const { pathPrefix = '', namePrefix, ...shared } = this.#options
     const options: RouteOptions = { ...shared, ...own }
     for (const [key, value] of Object.entries(own)) {
-      if (isDictionary(shared[key]) && isDictionary(value)) options[key] = { ...shared[key], ...value }
+      const outer = shared[key]
+      if (isDictionary(outer) && isDictionary(value)) options[key] = { ...outer, ...value }
     }
-    return this.#parent.connect(name, path, options)
-  }
-
-  submapper(options: RouteOptions & { pathPrefix?: string; namePrefix?: string }): SubMapper {
-    return new SubMapper(this, options)
+    // Routes names a route by its path where it was given a path only, but not under a prefix.
+    const fullName = namePrefix === undefined ? name ?? path : name && namePrefix + name
+    return this.#parent._connect(fullName, pathPrefix + path, options)
   }
 }
 
-const isDictionary = (value: unknown): value is Record<string, unknown> =>
-  typeof value === 'object' && value !== null && Object.getPrototypeOf(value) === Object.prototype
+const isDictionary = (value: unknown): value is Vars => typeof value === 'object'
+  && value !== null && Object.getPrototypeOf(value) === Object.prototype
 
 /** Thrown where no URL can be made of a name and variables. */
 export class GenerationError extends Error {
@@ -2835,11 +2624,9 @@ export class GenerationError extends Error {
  * @example
  * const mapper = new Mapper()
  * mapper.connect('server', '/servers/{id}')
- * const { environ } = Request.blank('http://api.test/servers', { environ: { SCRIPT_NAME: '/v1' } })
- * const urls = new URLGenerator(mapper, environ)
+ * const urls = new URLGenerator(mapper, { SCRIPT_NAME: '/v1', HTTP_HOST: 'api.test' })
  * urls.url('server', { id: 42, detail: 1 }) //=> '/v1/servers/42?detail=1'
- * urls.url('server', { id: 42, qualified: true }) //=> 'http://api.test:80/v1/servers/42'
- * urls.url('missing name', { id: 42 }) //=> 'missing name?id=42'
+ * urls.url('server', { id: 42, qualified: true }) //=> 'http://api.test/v1/servers/42'
  */
 export class URLGenerator {
   readonly mapper: Mapper
@@ -2857,18 +2644,26 @@ export class URLGenerator {
   url(name: string | null, vars: Vars = {}): string {
     const { qualified, protocol, anchor, host, ...rest } = vars
     for (const key of ['host', 'anchor']) {
-      if (`${key}_` in rest) rest[key] = rest[`${key}_`]
+      if (!(`${key}_` in rest)) continue
+      rest[key] = rest[`${key}_`]
       delete rest[`${key}_`]
     }
     const route = name === null ? undefined : this.mapper.named(name)
-    const [path, subHost] = name !== null && !route
-      ? [this.#raw(name, rest), null] : this.#generated(name, route, rest)
-    if (path === null) {
-      throw new GenerationError(`No URL for ${JSON.stringify(name)} with ${show(vars)}: every `
-        + 'variable of the template must be given, and fit its requirement')
+    if (name !== null && !route) {
+      const script = name.startsWith('/') ? this.environ.SCRIPT_NAME ?? '' : ''
+      return this.#complete(script + name + queryOf(Object.entries(rest)), { qualified, protocol, anchor, host })
     }
-    const fragment = anchor === undefined || anchor === null ? '' : `#${quoteUrl(String(anchor))}`
-    return this.#qualify(path + fragment, qualified, host ?? subHost, protocol)
+    const all = route ? filtered(route, { ...route.defaults, ...rest }) : rest
+    const { _anchor, _host, _protocol, ...own } = all // a filter may set these
+    const subHost = this.#subDomainHost(route, own)
+    const path = route ? this.mapper.build(route, own, this.environ)
+      : this.mapper.generate(null, own, this.environ)
+    if (path !== null) {
+      return this.#complete(path, { qualified, protocol: protocol ?? _protocol,
+        anchor: anchor ?? _anchor, host: host ?? _host ?? subHost })
+    }
+    throw new GenerationError(`No URL for ${show(name)} with ${JSON.stringify(rest)}: every `
+      + 'variable of the template must be given, and fit its requirement')
   }
 
   /** The same, beginning from the variables of the current request; null takes one away. */
@@ -2878,39 +2673,145 @@ export class URLGenerator {
     return this.url(name, Object.fromEntries(all))
   }
 
-  #raw(url: string, vars: Vars): string {
-    const script = url.startsWith('/') ? this.environ.SCRIPT_NAME ?? '' : ''
-    return script + url + queryOf(Object.entries(vars), '%20')
+  /** Takes the variable sub_domain away where it becomes part of the host. */
+  #subDomainHost(route: Route | undefined, vars: Vars): string | null {
+    const isAsked = route ? !isExternal(route) : 'sub_domain' in vars
+    if (!this.mapper.options.subDomains || !isAsked) return null
+    const host = this.mapper.hostFor(this.environ, vars['sub_domain'])
+    if (!route || !('sub_domain' in route.defaults)) delete vars['sub_domain']
+    return host
   }
 
-  #generated(name: string | null, route: Route | undefined, vars: Vars): [string | null, string | null] {
-    const { sub_domain: subDomain, ...others } = { ...route?.defaults, ...vars }
-    const { subDomains } = this.mapper.options
-    if (!subDomains || route?.isExternal || (!route && subDomain === undefined)) {
-      return [this.mapper.generate(name, vars, this.environ), null]
-    }
-    const keep = route && 'sub_domain' in route.defaults ? { sub_domain: subDomain } : {}
-    return [this.mapper.generate(name, { ...others, ...keep }, this.environ),
-      this.mapper.hostFor(this.environ, subDomain)]
-  }
-
-  #qualify(url: string, qualified: unknown, host: unknown, protocol: unknown): string {
+  #complete(path: string, { qualified, protocol, anchor, host }: Vars): string {
+    const url = path + (anchor === undefined || anchor === null ? '' : `#${quoteUrl(String(anchor))}`)
     if (!host && (protocol === undefined || protocol === null) && !qualified) return url
     const { environ } = this
-    const own = environ['HTTP_HOST'] ?? `${environ.SERVER_NAME}:${environ.SERVER_PORT}`
-    const target = String(host || (qualified ? own : own.split(':', 1)[0])).replace(/\/*$/, '/')
-    const scheme = protocol ?? environ['wsgi.url_scheme'] ?? 'http'
-    return `${scheme === '' ? '' : `${scheme as string}:`}//${target}${url.replace(/^\/+/, '')}`
+    const scheme = environ['wsgi.url_scheme'] ?? 'http'
+    const port = environ.SERVER_PORT === (scheme === 'https' ? '443' : '80') ? '' : `:${environ.SERVER_PORT ?? ''}`
+    const own = environ['HTTP_HOST'] ?? `${environ.SERVER_NAME ?? ''}${port}`
+    const target = String(host || (qualified ? own : own.split(':', 1)[0])).replace(/\/$/, '')
+    const start = protocol === '' ? '' : `${String(protocol ?? scheme)}:`
+    return `${start}//${target}/${url.replace(/^\/+/, '')}`
   }
 }
 
-type RoutingArgs = Vars
-
-// 7. Routing apps ────────────────────────────────────────────────────────────────────────
+// 7. Routing apps ─────────────────────────────────────────────────────────────────────────
 // Arrives: environ with PATH_INFO '/servers/42'. Leaves: the same environ with the match in
 // `wsgiorg.routing_args`, handed to the application that the match names. Router matches and
-// dispatches, Resource turns actions into method calls, URLMap mounts whole applications:
-// '/v1/servers/42' becomes SCRIPT_NAME '/v1' and PATH_INFO '/servers/42'.
+// dispatches, Resource turns actions into method calls, URLMap mounts whole applications: it
+// is why '/v1/servers/42' is SCRIPT_NAME '/v1' and PATH_INFO '/servers/42' here.
+
+type RouteHandler<P extends string> = (req: Request, params: PathParams<P>) => unknown
+
+/**
+ * Sends each request to the controller of its route (nova.wsgi.Router). A path without the
+ * method is 405, HEAD falls back to GET, OPTIONS answers Allow.
+ *
+ * @example
+ * const router = new Router()
+ * router.get('/servers/{id}', (req, { id }) => ({ id }))
+ * await (await Request.blank('/servers/42').getResponse(router)).json() //=> { id: '42' }
+ * const res = await Request.blank('/servers/42', { method: 'PUT' }).getResponse(router)
+ * [res.status, res.headers.get('Allow')] //=> ['405 Method Not Allowed', 'GET, HEAD, OPTIONS']
+ */
+export class Router {
+  /** The whole of dispatching: the match names an application, which wsgify calls. */
+  static readonly _dispatch: Wsgified<[], unknown> = /* @__PURE__ */ wsgify((req) => {
+    const { controller } = req.urlvars
+    if (controller === undefined) return new HTTPNotFound()
+    if (isApplication(controller)) return controller
+    throw new TypeError(`The route ${req.environ['routes.route']?.routepath} has ${
+      show(controller)} as controller; give connect() an application`)
+  })
+
+  readonly map: Mapper
+  readonly _router: RoutesMiddleware
+
+  /** `methodNotAllowed: false` answers 404 where a path is known but not its method, as nova. */
+  constructor(mapper: Mapper = new Mapper(), options: { methodNotAllowed?: boolean } = {}) {
+    const dispatch = (this.constructor as typeof Router)._dispatch as ApplicationFunction
+    const isPlain = options.methodNotAllowed === false
+    this.map = mapper
+    this._router = new RoutesMiddleware((environ, startResponse) =>
+      isPlain || environ['routes.route'] || !this.#answersFor(environ)
+        ? dispatch(environ, startResponse)
+        : this.#allowed(environ).__call__(environ, startResponse), mapper)
+  }
+
+  __call__(environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
+    return this._router.__call__(environ, startResponse)
+  }
+
+  /** Without a match: false where the dispatcher goes on, to GET's route or to a 404. */
+  #answersFor(environ: Environ): boolean {
+    if (environ.REQUEST_METHOD === 'HEAD' && this._router.route(environ, 'GET')) return false
+    return this.#methods(environ).length > 0
+  }
+
+  /** The methods under which this path would match. */
+  #methods(environ: Environ): string[] {
+    const all = new Set(this.map.matchlist.flatMap(({ methods }) => methods ?? []))
+    return [...all].filter((method) =>
+      this.map.routematch(environ.PATH_INFO, { ...environ, REQUEST_METHOD: method }))
+  }
+
+  #allowed(environ: Environ): Response | HTTPException {
+    const methods = this.#methods(environ)
+    const more = methods.includes('GET') ? ['HEAD', 'OPTIONS'] : ['OPTIONS']
+    const allow = [...new Set([...methods, ...more])].join(', ')
+    return environ.REQUEST_METHOD === 'OPTIONS' ? new Response({ allow })
+      : new HTTPMethodNotAllowed({ headers: [['Allow', allow]] })
+  }
+
+  /** Adds a route to an application, with constant variables (WebOb's do-it-yourself Router). */
+  addRoute(template: string, controller: Application, vars: Vars = {}): this {
+    this.map.connect(template, { ...vars, controller })
+    return this
+  }
+
+  /** Mounts an application: '/admin/users' reaches it as '/users'. */
+  mount(prefix: string, app: Application): this {
+    const base = prefix.replace(/\/+$/, '')
+    if (base) this.map.connect(base, { controller: app, path_info: '' })
+    this.map.connect(`${base}/{path_info:.*}`, { controller: app })
+    return this
+  }
+
+  get<P extends string>(template: P, handler: RouteHandler<P>): this {
+    return this.#add('GET', template, handler)
+  }
+  post<P extends string>(template: P, handler: RouteHandler<P>): this {
+    return this.#add('POST', template, handler)
+  }
+  put<P extends string>(template: P, handler: RouteHandler<P>): this {
+    return this.#add('PUT', template, handler)
+  }
+  patch<P extends string>(template: P, handler: RouteHandler<P>): this {
+    return this.#add('PATCH', template, handler)
+  }
+  delete<P extends string>(template: P, handler: RouteHandler<P>): this {
+    return this.#add('DELETE', template, handler)
+  }
+
+  #add<P extends string>(method: string, template: P, handler: RouteHandler<P>): this {
+    if (typeof handler !== 'function') {
+      throw new TypeError(`The handler of ${method} ${show(template)} must be a function `
+        + `(req, params), not ${show(handler)}; addRoute() takes an application`)
+    }
+    const controller = wsgify((req) => handler(req, paramsOf(req) as PathParams<P>))
+    const route = this.map.connect(template, { controller, conditions: { method: [method] } })
+    if (route.variables.every(({ name }) => name !== 'controller')) return this
+    throw new TypeError(`${show(template)}: {controller} names the handler; rename the variable`)
+  }
+}
+
+/** The variables without the controller. */
+function paramsOf(req: Request): Vars {
+  const vars = req.urlvars
+  const params: Vars = new Dict()
+  for (const name in vars) if (name !== 'controller') params[name] = vars[name]
+  return params
+}
 
 /**
  * Matches the path, notes the result in environ, calls the application (routes.middleware).
@@ -2918,9 +2819,9 @@ type RoutingArgs = Vars
  * @example
  * const mapper = new Mapper()
  * mapper.connect('/servers/{id}', { action: 'show' })
- * const app = new RoutesMiddleware(wsgify((req) => ({ ...req.urlvars })), mapper)
- * await (await Request.blank('/servers/42').getResponse(app)).json()
- * //=> { id: '42', action: 'show' }
+ * const app = new RoutesMiddleware(wsgify((req) => req.urlvars), mapper)
+ * const res = await Request.blank('/servers/42').getResponse(app)
+ * await res.json() //=> { id: '42', action: 'show' }
  */
 export class RoutesMiddleware {
   readonly app: Application
@@ -2937,38 +2838,33 @@ export class RoutesMiddleware {
   }
 
   __call__(environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
-    if (!this.#options.useMethodOverride) return this.#run(environ, startResponse, undefined)
-    return overriddenMethod(new Request(environ)).then((method) =>
-      this.#run(environ, startResponse, method))
-  }
-
-  #run(environ: Environ, startResponse: StartResponse, method?: string): Body | Promise<Body> {
-    this.route(environ, method)
-    const redirect = environ['routes.route']?.redirect
-    if (redirect) return this.#redirect(redirect, environ, startResponse)
-    return callApplication(this.app, environ, startResponse)
+    const run = (method?: string): Body | Promise<Body> => {
+      this.route(environ, method)
+      const { redirect } = environ['routes.route'] ?? {}
+      return redirect ? this.#redirect(redirect, environ, startResponse)
+        : callApplication(this.app, environ, startResponse)
+    }
+    return this.#options.useMethodOverride ? overriddenMethod(new Request(environ)).then(run) : run()
   }
 
   /** Matches, as `method` if given, and sets the environ keys; whether a route was found. */
   route(environ: Environ, method: string = environ.REQUEST_METHOD): boolean {
-    const seen = method === environ.REQUEST_METHOD ? environ : { ...environ, REQUEST_METHOD: method }
-    const found = this.mapper.routematch(environ.PATH_INFO, seen)
+    const isOwn = method === environ.REQUEST_METHOD
+    const found = this.mapper.routematch(environ.PATH_INFO,
+      isOwn ? environ : { ...environ, REQUEST_METHOD: method })
     const vars: Vars = found ? found[0] : new Dict()
-    const url = new URLGenerator(this.mapper, environ)
     inherit(vars, environ['wsgiorg.routing_args']?.[1])
+    const url = new URLGenerator(this.mapper, environ)
     environ['wsgiorg.routing_args'] = [url, vars]
     environ['routes.route'] = found ? found[1] : null
     environ['routes.url'] = url
-    if ('path_info' in vars && this.#options.pathInfo !== false) {
-      movePath(environ, String(vars['path_info'] ?? ''))
-    }
+    if ('path_info' in vars && this.#options.pathInfo !== false) movePath(environ, vars)
     return found !== null
   }
 
   #redirect(target: Route, environ: Environ, startResponse: StartResponse): Body {
     const vars = environ['wsgiorg.routing_args']?.[1] ?? {}
-    const path = buildPath(target, target.filter ? target.filter({ ...vars }) : vars, false)
-    const location = target.isExternal ? path ?? '' : (environ.SCRIPT_NAME ?? '') + (path ?? '')
+    const location = this.mapper.build(target, filtered(target, vars), environ) ?? ''
     startResponse(environ['routes.route']?.options.redirectCode ?? '302 Found',
       [['Content-Type', 'text/plain; charset=utf8'], ['Location', location]])
     return []
@@ -2978,137 +2874,26 @@ export class RoutesMiddleware {
 /** A router inside a router keeps the outer one's variables. */
 function inherit(vars: Vars, outer: Vars | undefined): void {
   for (const key in outer) {
-    if (!(key in vars) && !['controller', 'action', 'path_info'].includes(key)) vars[key] = outer[key]
+    const isOwn = key === 'controller' || key === 'action' || key === 'path_info'
+    if (!isOwn && !(key in vars)) vars[key] = outer[key]
   }
 }
 
 /** The variable path_info is what is left of the path; what came before it is a mount. */
-function movePath(environ: Environ, rest: string): void {
-  const old = environ.PATH_INFO
+function movePath(environ: Environ, vars: Vars): void {
+  const rest = String(vars['path_info'] ?? '')
+  const path = environ.PATH_INFO
   environ.PATH_INFO = rest.startsWith('/') ? rest : `/${rest}`
-  environ.SCRIPT_NAME += old.endsWith(`/${rest}`) ? old.slice(0, -rest.length - 1) : old
+  environ.SCRIPT_NAME += path.endsWith(`/${rest}`) ? path.slice(0, -rest.length - 1) : path
 }
 
 /** `_method` in the query string, else in the form of a POST. */
 async function overriddenMethod(req: Request): Promise<string | undefined> {
-  let method = req.GET.get('_method')
-  const isForm = /^(application\/x-www-form-urlencoded|multipart\/form-data)$/i.test(req.contentType)
-  if (!method && req.method === 'POST' && isForm) {
-    method = (await req.formData()).get('_method') as string | null
+  let method: unknown = req.GET.getAll('_method').at(-1)
+  if (method === undefined && req.method === 'POST' && req.contentType) {
+    method = (await req.formData()).getAll('_method').at(-1)
   }
-  return method ? method.toUpperCase() : undefined
-}
-
-type RouteHandler<P extends string> = (req: Request, params: PathParams<P>) => unknown
-
-/**
- * Sends each request to the controller of its route (nova.wsgi.Router).
- *
- * @example
- * const router = new Router()
- * router.get('/servers/{id}', (req, { id }) => ({ id }))
- * await (await Request.blank('/servers/42').getResponse(router)).json() //=> { id: '42' }
- * const res = await Request.blank('/servers/42', { method: 'PUT' }).getResponse(router)
- * [res.status, res.headers.get('Allow')] //=> ['405 Method Not Allowed', 'GET, HEAD, OPTIONS']
- */
-export class Router {
-  /** The whole of dispatching: the match names an application; wsgify calls it. */
-  static readonly _dispatch: Wsgified<[], unknown> = /* @__PURE__ */ wsgify((req) => {
-    const { controller } = req.urlvars
-    if (controller === undefined) return new HTTPNotFound()
-    if (isApplication(controller)) return controller
-    throw new TypeError(`The controller of ${req.environ['routes.route']?.routepath} is `
-      + `${show(controller)}; give connect() an application`)
-  })
-
-  readonly map: Mapper
-  readonly _router: RoutesMiddleware
-
-  /** `methodNotAllowed: false` answers 404 where the path fits but not the method, as nova. */
-  constructor(mapper: Mapper = new Mapper(), options: { methodNotAllowed?: boolean } = {}) {
-    const dispatch = (this.constructor as typeof Router)._dispatch as ApplicationFunction
-    this.map = mapper
-    this._router = new RoutesMiddleware(options.methodNotAllowed === false ? dispatch
-      : (environ, startResponse) => environ['routes.route'] ? dispatch(environ, startResponse)
-        : this.#withoutMatch(dispatch, environ, startResponse), mapper)
-  }
-
-  __call__(environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
-    return this._router.__call__(environ, startResponse)
-  }
-
-  /** HEAD falls back to GET; OPTIONS answers Allow; another method of a known path is 405. */
-  #withoutMatch(
-    dispatch: ApplicationFunction, environ: Environ, startResponse: StartResponse,
-  ): Body | Promise<Body> {
-    const method = environ.REQUEST_METHOD
-    if (method === 'HEAD' && this._router.route(environ, 'GET')) {
-      return dispatch(environ, startResponse)
-    }
-    const known = new Set(this.map.matchlist.flatMap((route) => route.methods ?? []))
-    const allow = [...known].filter((other) =>
-      this.map.routematch(environ.PATH_INFO, { ...environ, REQUEST_METHOD: other }))
-    if (allow.length === 0) return dispatch(environ, startResponse)
-    if (allow.includes('GET') && !allow.includes('HEAD')) allow.push('HEAD')
-    if (!allow.includes('OPTIONS')) allow.push('OPTIONS')
-    const app = method === 'OPTIONS' ? new Response({ allow })
-      : new HTTPMethodNotAllowed({ headers: [['Allow', allow.join(', ')]] })
-    return app.__call__(environ, startResponse)
-  }
-
-  /** Adds a route to an application, with constant variables (WebOb's do-it-yourself Router). */
-  addRoute(template: string, controller: Application, vars: Record<string, unknown> = {}): this {
-    this.map.connect(template, { ...vars, controller })
-    return this
-  }
-
-  /** Mounts an application: '/admin/users' reaches it as '/users'. */
-  mount(prefix: string, app: Application): this {
-    const base = prefix.replace(/\/+$/, '')
-    if (base) this.map.connect(base, { controller: app, path_info: '' })
-    this.map.connect(`${base}/{path_info:.*}`, { controller: app })
-    return this
-  }
-
-  get<P extends string>(template: P, handler: RouteHandler<P>): this { return this.#add('GET', template, handler) }
-  post<P extends string>(template: P, handler: RouteHandler<P>): this { return this.#add('POST', template, handler) }
-  put<P extends string>(template: P, handler: RouteHandler<P>): this { return this.#add('PUT', template, handler) }
-  patch<P extends string>(template: P, handler: RouteHandler<P>): this { return this.#add('PATCH', template, handler) }
-  delete<P extends string>(template: P, handler: RouteHandler<P>): this { return this.#add('DELETE', template, handler) }
-
-  #add<P extends string>(method: string, template: P, handler: RouteHandler<P>): this {
-    if (typeof handler !== 'function') {
-      throw new TypeError(`router.${method.toLowerCase()}(${JSON.stringify(template)}): the handler `
-        + `must be a function (req, params), not ${show(handler)}; addRoute takes an application`)
-    }
-    const controller = wsgify((req) => handler(req, paramsOf(req) as PathParams<P>))
-    const route = this.map.connect(template, { controller, conditions: { method: [method] } })
-    if (route.variables.some(({ name }) => name === 'controller')) {
-      throw new TypeError(`${JSON.stringify(template)}: the variable {controller} is taken by the `
-        + 'handler; give it another name')
-    }
-    return this
-  }
-}
-
-/** The variables without the controller. */
-function paramsOf(req: Request): Record<string, unknown> {
-  const vars = req.urlvars
-  const params: Vars = new Dict()
-  for (const name in vars) if (name !== 'controller') params[name] = vars[name]
-  return params
-}
-
-/** A controller's method by its public name, never one that every object has. */
-function methodOf(controller: object, name: unknown): ((...args: unknown[]) => unknown) | null {
-  if (typeof name !== 'string' || name.startsWith('_') || name === 'constructor') return null
-  for (let holder: object | null = controller; holder && holder !== Object.prototype;
-    holder = Object.getPrototypeOf(holder) as object | null) {
-    if (!Object.hasOwn(holder, name)) continue
-    const method = (controller as Record<string, unknown>)[name]
-    return typeof method === 'function' ? method.bind(controller) as () => unknown : null
-  }
-  return null
+  return typeof method === 'string' && method ? method.toUpperCase() : undefined
 }
 
 /**
@@ -3138,34 +2923,46 @@ export class Resource {
 
   /** Calls the method that the route's action names. */
   async _dispatch(req: Request): Promise<unknown> {
-    const { controller: _, action, ...args } = req.urlvars
+    const { action, ...args } = paramsOf(req)
     const method = methodOf(this.controller, action)
     if (!method && action !== 'action') throw new HTTPNotFound()
-    if (['POST', 'PUT', 'PATCH'].includes(req.method)) args['body'] = await jsonBody(req)
-    if (method) return method(req, args)
-    return this.#bodyAction(args['body'])(req, args)
+    if (/^(POST|PUT|PATCH)$/.test(req.method)) args['body'] = await jsonBody(req)
+    return (method ?? this.#bodyAction(args['body']))(req, args)
   }
 
   /** The body's single key names the action; only the controller's own table counts. */
-  #bodyAction(body: unknown): (...args: unknown[]) => unknown {
-    const keys = typeof body === 'object' && body !== null ? Object.keys(body) : []
-    if (keys.length !== 1 || Array.isArray(body)) {
+  #bodyAction(body: unknown): Method {
+    const isObject = typeof body === 'object' && body !== null && !Array.isArray(body)
+    const [name = '', ...others] = isObject ? Object.keys(body) : []
+    if (!isObject || name === '' || others.length > 0) {
       throw new HTTPBadRequest('The body must be an object with one key, the name of the action.')
     }
-    const [name] = keys as [string]
     const { actions = {} } = this.controller as { actions?: Record<string, unknown> }
     const found = Object.hasOwn(actions, name) ? actions[name] : undefined
     if (typeof found !== 'function') throw new HTTPBadRequest(`There is no such action: ${name}`)
-    return found.bind(this.controller) as () => unknown
+    return found.bind(this.controller) as Method
   }
+}
+
+type Method = (...args: unknown[]) => unknown
+
+/** A controller's method by its public name, bound; never one that every object has. */
+function methodOf(controller: object, name: unknown): Method | null {
+  if (typeof name !== 'string' || name.startsWith('_') || name === 'constructor') return null
+  let holder: object | null = controller
+  while (holder && holder !== Object.prototype && !Object.hasOwn(holder, name)) {
+    holder = Object.getPrototypeOf(holder) as object | null
+  }
+  if (!holder || holder === Object.prototype) return null
+  const method = (controller as Record<string, unknown>)[name]
+  return typeof method === 'function' ? method.bind(controller) as Method : null
 }
 
 /** The JSON in a body; null where it is empty; 415 where it is something else. */
 async function jsonBody(req: Request): Promise<unknown> {
   if ((await req.bytes()).length === 0) return null
-  if (req.contentType && !/^application\/(.+\+)?json$/i.test(req.contentType)) {
-    throw new HTTPUnsupportedMediaType()
-  }
+  const isJson = req.contentType === '' || /^application\/(.+\+)?json$/i.test(req.contentType)
+  if (!isJson) throw new HTTPUnsupportedMediaType()
   return req.json()
 }
 
@@ -3175,7 +2972,8 @@ async function jsonBody(req: Request): Promise<unknown> {
  *
  * @example
  * class Hello {
- *   constructor(readonly req: Request, readonly vars: Record<string, unknown>) {}
+ *   vars: Record<string, unknown>
+ *   constructor(req: Request, vars: Record<string, unknown>) { this.vars = vars }
  *   get() { return `Hello ${this.vars['name']}!` }
  * }
  * const router = new Router().addRoute('/{name}', restController(Hello))
@@ -3185,15 +2983,17 @@ export function restController(
   Controller: new (req: Request, vars: Record<string, unknown>) => object,
 ): Wsgified<[], unknown> {
   return wsgify((req) => {
-    const controller = new Controller(req, paramsOf(req))
-    const { action } = req.urlvars
+    const vars = paramsOf(req)
     const verb = req.method.toLowerCase()
-    const name = action ? `${String(action)}_${verb}` : verb
-    const method = methodOf(controller, name)
+    const name = vars['action'] ? `${String(vars['action'])}_${verb}` : verb
+    const method = methodOf(new Controller(req, vars), name)
     if (!method) throw new HTTPNotFound(`No action ${name}`)
     return method()
   })
 }
+
+/** An application and where it is mounted; '' takes every path. */
+export interface Mount { domain: string | null; prefix: string; app: Application }
 
 /**
  * Mounts applications below prefixes, optionally on hosts: the longest prefix wins, at a
@@ -3202,36 +3002,36 @@ export function restController(
  * @example
  * const where = wsgify((req) => [req.scriptName, req.pathInfo])
  * const map = new URLMap({ '/v1': where, 'http://admin.test/': where })
- * await (await Request.blank('/v1/servers/42').getResponse(map)).json() //=> ['/v1', '/servers/42']
+ * const res = await Request.blank('/v1/servers/42').getResponse(map)
+ * await res.json() //=> ['/v1', '/servers/42']
  */
 export class URLMap {
   readonly notFoundApp: Application
   #mounts: Mount[] = []
 
   constructor(
-    table: Record<string, Application> = {}, options: { notFoundApp?: Application | undefined } = {},
+    table: Record<string, Application> = {},
+    options: { notFoundApp?: Application | undefined } = {},
   ) {
     this.notFoundApp = options.notFoundApp ?? wsgify(() => new HTTPNotFound())
     for (const [key, app] of Object.entries(table)) this.set(key, app)
   }
 
-  /** '/v1', 'http://host:port/v1', or as in an ini file, 'domain host port 80 /v1'. */
-  set(key: string, app: Application): this {
+  /** '/v1', 'http://host:80/v1', [host, '/v1'], or 'domain host port 80 /v1' as in an ini. */
+  set(key: string | readonly [string | null, string], app: Application): this {
     const mount = { ...parseMount(key), app }
     this.delete(key)
     this.#mounts.push(mount)
-    // Hosts first, then the longer prefix.
-    const rank = ({ domain }: Mount): string => domain ?? '\uffff'
-    this.#mounts.sort((a, b) => (rank(a) < rank(b) ? -1 : rank(a) > rank(b) ? 1 : 0)
-      || b.prefix.length - a.prefix.length)
+    // Hosts come before no host, and longer prefixes before shorter ones.
+    this.#mounts.sort((a, b) => Number(a.domain === null) - Number(b.domain === null)
+      || (a.domain ?? '').localeCompare(b.domain ?? '') || b.prefix.length - a.prefix.length)
     return this
   }
-  delete(key: string): boolean {
+  delete(key: string | readonly [string | null, string]): boolean {
     const { domain, prefix } = parseMount(key)
-    const kept = this.#mounts.filter((mount) => mount.domain !== domain || mount.prefix !== prefix)
-    const found = kept.length < this.#mounts.length
-    this.#mounts = kept
-    return found
+    const at = this.#mounts.findIndex((one) => one.domain === domain && one.prefix === prefix)
+    if (at >= 0) this.#mounts.splice(at, 1)
+    return at >= 0
   }
   keys(): [domain: string | null, prefix: string][] {
     return this.#mounts.map(({ domain, prefix }) => [domain, prefix])
@@ -3249,38 +3049,36 @@ export class URLMap {
 
   /** The mount for a request. A subclass may choose by other things too. */
   _find(environ: Environ, path: string): Mount | undefined {
-    const own = environ['HTTP_HOST'] ?? environ.SERVER_NAME ?? ''
-    const [host, port = environ['wsgi.url_scheme'] === 'https' ? '443' : '80'] =
-      own.toLowerCase().split(':') as [string, string?]
+    const own = (environ['HTTP_HOST'] ?? environ.SERVER_NAME ?? '').toLowerCase()
+    const [host, port = environ['wsgi.url_scheme'] === 'https' ? '443' : '80'] = own.split(':')
     return this.#mounts.find(({ domain, prefix }) =>
       (domain === null || domain === host || domain === `${host}:${port}`)
       && (path === prefix || path.startsWith(`${prefix}/`)))
   }
 }
 
-/** An application and where it is mounted. */
-export interface Mount { domain: string | null; prefix: string; app: Application }
-
-function parseMount(key: string): { domain: string | null; prefix: string } {
-  const words = /^\s*(domain|port)\s/.test(key) ? urlOfWords(key) : key.trim()
-  const [, domain = null, path = words] = /^https?:\/\/([^/]*)(.*)$/i.exec(words) ?? []
+function parseMount(key: string | readonly [string | null, string]): Omit<Mount, 'app'> {
+  const text = typeof key === 'string' ? key.trim() : key[1]
+  const [, words] = /^((?:(?:domain|port)\s+\S+\s*)+)/.exec(text) ?? []
+  const url = words === undefined ? text : urlOfWords(text, words)
+  const [, host, path = url] = /^https?:\/\/([^/]*)(.*)$/i.exec(url) ?? []
+  const domain = typeof key === 'string' ? host : key[0]
   if (path && !path.startsWith('/')) {
-    throw new TypeError(`URLMap key ${JSON.stringify(key)} must start with "/" or "http://"`)
+    throw new TypeError(`The URLMap key ${show(key)} must start with "/" or "http://"`)
   }
   return { domain: domain?.toLowerCase() ?? null, prefix: path.replace(/\/{2,}/g, '/').replace(/\/$/, '') }
 }
 
 /** 'domain api.test port 80 /v1' -> 'http://api.test:80/v1' */
-function urlOfWords(key: string): string {
-  const [, domain, port, path = ''] =
-    /^(?=.*\bdomain\s)\s*(?:domain\s+(\S+)\s*|port\s+(\d+)\s*){1,2}(\S*)\s*$/.exec(key) ?? []
-  const name = domain ?? /domain\s+(\S+)/.exec(key)?.[1]
-  const number = port ?? /port\s+(\d+)/.exec(key)?.[1]
-  if (!name || /domain.*domain|port.*port/.test(key)) {
-    throw new TypeError(`URLMap key ${JSON.stringify(key)}: write "domain NAME port NUMBER /path"; `
-      + 'a port needs a domain')
+function urlOfWords(key: string, words: string): string {
+  const domains = [...words.matchAll(/domain\s+(\S+)/g)]
+  const ports = [...words.matchAll(/port\s+(\d+)/g)]
+  if (domains.length !== 1 || ports.length > 1) {
+    throw new TypeError(`The URLMap key ${show(key)} must be "domain NAME port NUMBER /path", each `
+      + 'word once; a port needs a domain')
   }
-  return `http://${name}${number ? `:${number}` : ''}${path && !path.startsWith('/') ? '/' : ''}${path}`
+  const path = key.slice(words.length).replace(/^(?=[^/])/, '/')
+  return `http://${domains[0]?.[1] ?? ''}${ports[0] ? `:${ports[0][1] ?? ''}` : ''}${path}`
 }
 
 // 8. Filters ─────────────────────────────────────────────────────────────────────────────

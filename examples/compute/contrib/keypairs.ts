@@ -1,0 +1,126 @@
+// os-keypairs: a resource of its own. Clients see it as `openstack keypair ..`.
+
+import { createHash, generateKeyPair } from 'node:crypto'
+import { promisify } from 'node:util'
+import { HTTPBadRequest, HTTPConflict, HTTPNotFound, type HTTPException }
+  from '../../../mini-wsgi.ts'
+import { contextOf } from '../auth.ts'
+import { isoTime, noContent, paginate } from '../common.ts'
+import { ResourceExtension, type ExtensionDescriptor, type ExtensionManager }
+  from '../extensions.ts'
+import type { OpenStackRequest } from '../microversion.ts'
+import { store, type Keypair } from '../store.ts'
+import { checkChoice, checkName, checkText, entity, field, wrong } from '../validation.ts'
+import { expectedErrors, response, type Method, type VersionedMethod } from '../wsgi.ts'
+
+/** The extension: it says who it is, and what it adds. */
+export class Keypairs implements ExtensionDescriptor {
+  readonly name = 'Keypairs'
+  readonly alias = 'os-keypairs'
+  readonly doc = 'Key pairs of a user, to log in to servers with.'
+  readonly updated = '2011-08-08T00:00:00Z'
+
+  constructor(manager: ExtensionManager) { manager.register(this) }
+
+  getResources(): ResourceExtension[] {
+    return [new ResourceExtension('os-keypairs', new KeypairsController())]
+  }
+}
+
+interface One { id: string }
+interface WithBody { body: unknown }
+
+/** 2.2 has changed the status codes, and added `type`. */
+export class KeypairsController {
+  readonly versionedMethods: Readonly<Record<string, readonly VersionedMethod[]>> = {
+    create: [
+      { min: '2.1', max: '2.1', func: response(200)(makeCreate()) },
+      { min: '2.2', func: response(201)(makeCreate()) },
+    ],
+    delete: [
+      { min: '2.1', max: '2.1', func: response(202)(makeDelete(() => null)) },
+      { min: '2.2', func: makeDelete(noContent) },
+    ],
+  }
+
+  readonly index: Method = expectedErrors(400)(async (req: OpenStackRequest) => {
+    const all = await store().keypairs(contextOf(req).userId)
+    const { items, next } = paginate(req, all.map(withId), 'os-keypairs')
+    const keypairs = items.map((keypair) => ({ keypair: viewKeypair(req, keypair) }))
+    return { keypairs, ...(next.length ? { keypairs_links: next } : {}) }
+  })
+
+  readonly show: Method = expectedErrors(404)(
+    async (req: OpenStackRequest, { id }: One) => {
+      const all = await store().keypairs(contextOf(req).userId)
+      const keypair = all.find(({ name }) => name === id)
+      if (!keypair) throw notFound(id)
+      return { keypair: { ...viewKeypair(req, keypair), ...viewMore(req, keypair) } }
+    })
+}
+
+// Pages go by id, and the id of a key pair is its name.
+const withId = (keypair: Keypair): Keypair & { id: string } =>
+  ({ ...keypair, id: keypair.name })
+
+const makeCreate = (): Method => expectedErrors([400, 409])(
+  async (req: OpenStackRequest, { body }: WithBody) => {
+    const fields = entity(body, 'keypair')
+    const name = checkName(field(fields, 'name'), 'name')
+    if (name.includes('/')) throw wrong('name', 'a string without a slash', name)
+    checkChoice(field(fields, 'type') ?? 'ssh', 'type', ['ssh'])
+    const given = checkText(field(fields, 'public_key'), 'public_key', 16384)
+    const made = given === null ? await generate() : null
+    const publicKey = made?.publicKey ?? given ?? ''
+    const { userId: user_id } = contextOf(req)
+    const keypair =
+      { name, publicKey, fingerprint: fingerprint(publicKey), created: Date.now() }
+    if (!await store().addKeypair(user_id, keypair)) throw taken(name)
+    const secret = made ? { private_key: made.privateKey } : {}
+    return { keypair: { ...viewKeypair(req, keypair), user_id, ...secret } }
+  })
+
+const makeDelete = (answer: () => unknown): Method => expectedErrors(404)(
+  async (req: OpenStackRequest, { id }: One) => {
+    if (!await store().dropKeypair(contextOf(req).userId, id)) throw notFound(id)
+    return answer()
+  })
+
+function viewKeypair(req: OpenStackRequest, keypair: Keypair): object {
+  const { name, publicKey: public_key, fingerprint } = keypair
+  return { name, public_key, fingerprint, ...(req.speaks('2.2') ? { type: 'ssh' } : {}) }
+}
+
+function viewMore(req: OpenStackRequest, { name, created }: Keypair): object {
+  const created_at = isoTime(created).replace('Z', '.000000')
+  return { id: name, user_id: contextOf(req).userId, created_at, deleted: false }
+}
+
+// An OpenSSH key: its type, its bytes (which begin with the type again), a comment.
+function fingerprint(publicKey: string): string {
+  const [type = '', data = ''] = publicKey.split(' ')
+  const bytes = Buffer.from(data, 'base64')
+  if (!type || bytes.subarray(4, 4 + type.length).toString() !== type) {
+    throw new HTTPBadRequest({ explanation: 'public_key must be an OpenSSH public key.' })
+  }
+  return createHash('md5').update(bytes).digest('hex').replace(/..(?=.)/g, '$&:')
+}
+
+async function generate(): Promise<{ publicKey: string; privateKey: string }> {
+  const pair = await promisify(generateKeyPair)('ed25519')
+  const raw = Buffer.from(pair.publicKey.export({ format: 'jwk' }).x ?? '', 'base64url')
+  const data = [Buffer.from('ssh-ed25519'), raw].flatMap((part) => {
+    const length = Buffer.alloc(4)
+    length.writeUInt32BE(part.length)
+    return [length, part]
+  })
+  const publicKey = `ssh-ed25519 ${Buffer.concat(data).toString('base64')} generated`
+  const privateKey = pair.privateKey.export({ format: 'pem', type: 'pkcs8' })
+  return { publicKey, privateKey: String(privateKey) }
+}
+
+const notFound = (name: string): HTTPException =>
+  new HTTPNotFound({ explanation: `Keypair ${name} could not be found.` })
+
+const taken = (name: string): HTTPException =>
+  new HTTPConflict({ explanation: `Key pair ${JSON.stringify(name)} already exists.` })

@@ -1,0 +1,55 @@
+// The main program of the articles (nova.cmd.api): load the app that api-paste.ini
+// describes, and serve it until told to stop.
+//
+//     node dist/examples/compute/nova-api.js --host 127.0.0.1 --port 8774 --auth noauth2
+
+import { dirname } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { loadApp, makeServer } from '../../mini-wsgi.ts'
+import { MemoryStore, useStore } from './store.ts'
+
+const here = dirname(fileURLToPath(import.meta.url))
+
+interface Options { host: string; port: number; auth: string; buildMs: number }
+
+/** What the command line says, else the environment, else the usual. */
+function readOptions(argv: string[], env: NodeJS.ProcessEnv): Options {
+  const { values } = parseArgs({ args: argv, options: {
+    host: { type: 'string', default: env['HOST'] || '127.0.0.1' },
+    port: { type: 'string', default: env['PORT'] || '8774' },
+    auth: { type: 'string', default: env['AUTH_STRATEGY'] || 'keystone' },
+    'build-ms': { type: 'string', default: env['BUILD_MS'] || '300' },
+  } })
+  return {
+    host: values.host ?? '',
+    port: number('port', values.port, 65535),
+    auth: values.auth ?? '',
+    buildMs: number('build-ms', values['build-ms'], 3600_000),
+  }
+}
+
+function number(name: string, text = '', max: number): number {
+  if (/^[0-9]{1,9}$/.test(text) && Number(text) <= max) return Number(text)
+  throw new Error(`${name} must be a number, at most ${max}, not ${JSON.stringify(text)}`)
+}
+
+/** Serves until SIGINT or SIGTERM; then the process has nothing left to do, and ends. */
+export async function main(argv: string[]): Promise<number> {
+  try {
+    const { host, port, auth, buildMs } = readOptions(argv, process.env)
+    useStore(new MemoryStore({ buildMs }))
+    const app = await loadApp('config:api-paste.ini', {
+      name: 'osapi_compute', relativeTo: here, globalConf: { auth_strategy: auth },
+    })
+    const server = await makeServer(host, port, app, { keepAliveTimeout: 75_000 })
+    console.log(`nova-api listens on http://${host}:${server.port}`)
+    await server.serveForever()
+    return 0
+  } catch (error) {
+    console.error(`nova-api: ${(error as Error).message}`)
+    return 1
+  }
+}
+
+process.exitCode = await main(process.argv.slice(2))

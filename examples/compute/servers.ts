@@ -1,0 +1,187 @@
+// /servers: the controller that the articles follow a request to (Controller.create).
+
+import { randomBytes } from 'node:crypto'
+import { HTTPBadRequest, HTTPConflict, HTTPForbidden, HTTPNotFound, type HTTPException }
+  from '../../mini-wsgi.ts'
+import { contextOf, projectOf } from './auth.ts'
+import { links, noContent, paginate } from './common.ts'
+import { FLAVORS, IMAGES } from './data.ts'
+import type { OpenStackRequest } from './microversion.ts'
+import { search } from './search.ts'
+import { store, type Server, type ServerAction, type ServerChange, type ServerRequest }
+  from './store.ts'
+import {
+  checkChoice, checkInteger, checkMetadata, checkName, checkText, entity, field, wrong,
+  type Fields,
+} from './validation.ts'
+import { viewBasic, viewServer } from './views.ts'
+import { action, expectedErrors, isDict, response, ResponseObject, type Method }
+  from './wsgi.ts'
+
+/** Servers per project: what is in memory has to end somewhere. */
+const QUOTA = 1000
+
+interface One { id: string }
+interface WithBody { body: unknown }
+
+export class ServersController {
+  readonly index: Method = expectedErrors([400, 403])((req: OpenStackRequest) =>
+    list(req, 'servers', viewBasic))
+
+  readonly detail: Method = expectedErrors([400, 403])((req: OpenStackRequest) =>
+    list(req, 'servers/detail', viewServer))
+
+  readonly show: Method = expectedErrors([403, 404])(
+    async (req: OpenStackRequest, { id }: One) =>
+      ({ server: viewServer(req, await getServer(req, id)) }))
+
+  readonly create: Method = response(202)(expectedErrors([400, 403])(
+    async (req: OpenStackRequest, { body }: WithBody) => {
+      const wanted = readServers(req, entity(body, 'server'))
+      const made = await store().createServers(wanted, QUOTA)
+      if (!made) throw overQuota(wanted.length)
+      return accepted(req, made[0] as Server)
+    }))
+
+  readonly update: Method = expectedErrors([400, 403, 404])(
+    async (req: OpenStackRequest, { id, body }: One & WithBody) => {
+      const fields = entity(body, 'server')
+      const change = readChange(req, fields)
+      const server = await store().changeServer(projectOf(req), id, change)
+      if (!server) throw notFound(id)
+      return { server: viewServer(req, server) }
+    })
+
+  readonly delete: Method = expectedErrors([403, 404, 409])(
+    async (req: OpenStackRequest, { id }: One) => {
+      if (!await store().deleteServer(projectOf(req), id)) throw notFound(id)
+      return noContent()
+    })
+
+  // POST /servers/{id}/action: the key of the body names one of these.
+  readonly _stop: Method = action('os-stop')(perform('stop'))
+  readonly _start: Method = action('os-start')(perform('start'))
+  readonly _reboot: Method = action('reboot')(perform('reboot'))
+}
+
+// Only what the body names is changed.
+function readChange(req: OpenStackRequest, fields: Fields): ServerChange {
+  const name = field(fields, 'name')
+  return {
+    ...(name === undefined ? {} : { name: checkName(name, 'name') }),
+    ...('description' in fields ? { description: readDescription(req, fields) } : {}),
+  }
+}
+
+async function list(req: OpenStackRequest, path: string,
+    view: (req: OpenStackRequest, server: Server) => object): Promise<object> {
+  const found = search(req, await store().servers(projectOf(req)))
+  const { items, next } = paginate(req, found, path)
+  const servers = items.map((server) => view(req, server))
+  return { servers, ...(next.length ? { servers_links: next } : {}) }
+}
+
+/** The server of that id, in the project of the request. */
+export async function getServer(req: OpenStackRequest, id: string): Promise<Server> {
+  const server = await store().server(projectOf(req), id)
+  if (server) return server
+  throw notFound(id)
+}
+
+export const notFound = (id: string): HTTPException =>
+  new HTTPNotFound({ explanation: `Instance ${id} could not be found.` })
+
+const overQuota = (count: number): HTTPException => new HTTPForbidden({
+  explanation: `Quota exceeded: ${count} more would be above ${QUOTA} servers.`,
+})
+
+// What the client does not know yet: the id, where to look, the password.
+function accepted(req: OpenStackRequest, server: Server): ResponseObject {
+  const view = {
+    id: server.id,
+    links: links(req, 'servers', server.id),
+    'OS-DCF:diskConfig': server.diskConfig,
+    security_groups: [{ name: 'default' }],
+    adminPass: randomBytes(9).toString('base64url'),
+  }
+  const location = view.links[0]?.href ?? ''
+  return new ResponseObject({ server: view }, { headers: { location } })
+}
+
+/** One request for each server that the body asks for: X, or X-1 to X-n. */
+function readServers(req: OpenStackRequest, fields: Fields): ServerRequest[] {
+  const min = checkInteger(field(fields, 'min_count') ?? 1, 'min_count', 1, QUOTA)
+  const max = checkInteger(field(fields, 'max_count') ?? min, 'max_count', 1, QUOTA)
+  if (min > max) {
+    throw new HTTPBadRequest({ explanation: 'min_count must not be above max_count.' })
+  }
+  const one = readServer(req, fields)
+  if (max === 1) return [one]
+  const suffixed = (n: number): string => checkName(`${one.name}-${n + 1}`, 'name')
+  return Array.from({ length: max }, (_, n) => ({ ...one, name: suffixed(n) }))
+}
+
+function readServer(req: OpenStackRequest, fields: Fields): ServerRequest {
+  return {
+    projectId: projectOf(req),
+    userId: contextOf(req).userId,
+    name: checkName(field(fields, 'name'), 'name'),
+    description: readDescription(req, fields),
+    flavorId: readFlavor(field(fields, 'flavorRef')),
+    imageId: readImage(field(fields, 'imageRef')),
+    keyName: checkText(field(fields, 'key_name'), 'key_name'),
+    diskConfig: checkChoice(field(fields, 'OS-DCF:diskConfig') ?? 'MANUAL',
+      'OS-DCF:diskConfig', ['MANUAL', 'AUTO']),
+    metadata: checkMetadata(field(fields, 'metadata') ?? {}),
+    network: readNetworks(field(fields, 'networks')),
+  }
+}
+
+const readDescription = (req: OpenStackRequest, fields: Fields): string | null =>
+  req.speaks('2.19') ? checkText(field(fields, 'description'), 'description') : null
+
+// An id may be the number of it, as old clients send it.
+function readFlavor(ref: unknown): string {
+  if (typeof ref !== 'string' && typeof ref !== 'number') {
+    throw wrong('flavorRef', 'the id of a flavor', ref)
+  }
+  const flavor = FLAVORS.find(({ id }) => id === String(ref))
+  if (flavor) return flavor.id
+  throw new HTTPBadRequest({ explanation: `Flavor ${ref} could not be found.` })
+}
+
+function readImage(ref: unknown): string {
+  if (typeof ref !== 'string') throw wrong('imageRef', 'the id of an image', ref)
+  const image = IMAGES.find(({ id }) => id === ref)
+  if (image) return image.id
+  throw new HTTPBadRequest({ explanation: `Image ${ref} could not be found.` })
+}
+
+// There is one network, `private`: with it, or without.
+function readNetworks(value: unknown): boolean {
+  if (value === undefined || value === 'auto') return true
+  if (value === 'none') return false
+  if (Array.isArray(value) && value.every(isDict)) return true
+  throw wrong('networks', '"auto", "none" or a list of objects', value)
+}
+
+function perform(name: ServerAction): Method {
+  return response(202)(expectedErrors([400, 403, 404, 409])(
+    async (req: OpenStackRequest, { id, body }: One & WithBody) => {
+      const hard = name === 'reboot' && readReboot(body as Fields) === 'HARD'
+      const outcome = await store().act(projectOf(req), id, hard ? 'reboot_hard' : name)
+      if (!outcome) throw notFound(id)
+      if ('conflict' in outcome) throw conflict(name, id, outcome.conflict)
+    }))
+}
+
+function readReboot(body: Fields): 'SOFT' | 'HARD' {
+  const type = field(entity(body, 'reboot'), 'type')
+  const upper = typeof type === 'string' ? type.toUpperCase() : type
+  return checkChoice(upper, 'type', ['SOFT', 'HARD'])
+}
+
+const conflict = (name: string, id: string, state: string): HTTPException =>
+  new HTTPConflict({
+    explanation: `Cannot '${name}' instance ${id} while it is in ${state}`,
+  })
