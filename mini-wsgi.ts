@@ -17,9 +17,9 @@
 //     GET /v1/servers/42?detail=1
 //
 //     socket -> host adapter -> environ -> composite (URLMap: SCRIPT_NAME=/v1)
-//       -> pipeline of filters -> Router -> Mapper.match -> environ['wsgiorg.routing_args']
-//       -> Router._dispatch -> controller.__call__ -> action show(req, {id: '42'})
-//       -> Response -> startResponse(status, headers) + body -> bytes on the socket
+//     -> pipeline of filters -> Router -> Mapper.match -> environ['wsgiorg.routing_args']
+//     -> Router._dispatch -> controller.__call__ -> action show(req, {id: '42'})
+//     -> Response -> startResponse(status, headers) + body -> bytes on the socket
 //
 //      1. the contract    what an application is, and what environ holds
 //      2. Request         a view over environ
@@ -34,25 +34,25 @@
 //     11. hosting         fetch handlers and node:http
 //     12. serving         a server that listens
 
-// 1. The contract ─────────────────────────────────────────────────────────────────────────
-// Arrives: nothing yet. Leaves: the words that every later chapter speaks. An application is
-// called with the request as a dictionary (environ) and a function that takes status and
-// headers (startResponse); it returns the body, chunk by chunk. A filter wraps an application
-// and is one itself, so they nest without end. Our request arrives as
+// 1. The contract ───────────────────────────────────────────────────────────────────────
+// Arrives: nothing yet. Leaves: the words that every later chapter speaks. An application
+// is called with the request as a dictionary (environ) and a function that takes status
+// and headers (startResponse); it returns the body, chunk by chunk. A filter wraps an
+// application and is one itself, so they nest without end. Our request arrives as
 //     { REQUEST_METHOD: 'GET', SCRIPT_NAME: '', PATH_INFO: '/v1/servers/42',
 //       QUERY_STRING: 'detail=1', HTTP_HOST: 'localhost:8774', 'wsgi.input': ... }
 //
 // What is owed, by whom (PEP 3333, "Specification Details"; chapter 10 checks it):
 //   application  calls startResponse before its first chunk, once, or again with excInfo
 //   server       sends status and headers with the first non-empty chunk, never earlier,
-//                so that excInfo can still replace them; after that it cuts the connection
-//   consumer     calls body.close(), if there is one, exactly once, always; without one, the
-//                iterator's return() once, and only when it stops before the end
+//                so that excInfo can replace them; after that it cuts the connection
+//   consumer     calls body.close(), if there is one, exactly once, always; without one,
+//                the iterator's return() once, and only when it stops before the end
 //   filter       owes its inner application what a server owes, and forwards the closing
 //
-// Python's names become camelCase (path_info_pop: pathInfoPop). What crosses a boundary keeps
-// its spelling: environ keys, ini keys, route variables, and `__call__`, the method that makes
-// an object callable. (`call` would collide with Function.prototype.call.)
+// Python's names become camelCase (path_info_pop: pathInfoPop). What crosses a boundary
+// keeps its spelling: environ keys, ini keys, route variables, and `__call__`, the method
+// that makes an object callable. (`call` would collide with Function.prototype.call.)
 
 /** The version of this file; package.json says the same. */
 export const VERSION = '0.1.0'
@@ -69,20 +69,21 @@ export type HeaderList = [name: string, value: string][]
 /** Sends a chunk at once. It never rejects; a promise asks the caller to slow down. */
 export type Write = (chunk: Chunk) => void | Promise<void>
 
-/** Takes status ('200 OK') and headers; `excInfo` is the error that they replace others for. */
-export type StartResponse = (status: string, headers: HeaderList, excInfo?: unknown) => Write
+/** Takes status ('200 OK') and headers; with `excInfo`, an error, they replace others. */
+export type StartResponse =
+  (status: string, headers: HeaderList, excInfo?: unknown) => Write
 
 /** An application as a function. A sync one stays sync: no promise is made on its way. */
 export type ApplicationFunction =
   (environ: Environ, startResponse: StartResponse) => Body | Promise<Body>
 
-/** An application: a function, or an object with `__call__` (Python's callable object). */
+/** An application: a function, or an object with `__call__` (Python's callable). */
 export type Application = ApplicationFunction | { __call__: ApplicationFunction }
 
 /** Takes an application, returns one around it. */
 export type Filter = (app: Application) => Application
 
-/** A method under `@wsgify`: an application at run time, of its own type to TypeScript. */
+/** A method under `@wsgify`: at run time an application, to TypeScript its own type. */
 export type DecoratedMethod = (req: Request, ...args: never[]) => unknown
 
 /** `wsgi.input`: the request's body, read when asked for. */
@@ -154,9 +155,12 @@ export function callApplication(
     + '(environ, startResponse), or an object with such a function as __call__')
 }
 
-// A second copy of this file may be in the same process: so shapes, not classes, are asked for.
-const isApplication = (value: unknown): value is Application => typeof value === 'function'
-  || typeof (value as { __call__?: unknown } | null)?.__call__ === 'function'
+// A process may hold two copies of this file: so we ask for shapes, not for classes.
+const isApplication = (app: unknown): app is Application => typeof app === 'function'
+  || typeof (app as { __call__?: unknown } | null)?.__call__ === 'function'
+
+/** Options: each may be left out, or be undefined. */
+type Partially<T> = { [K in keyof T]?: T[K] | undefined }
 
 /** Reads a body, sync or async, and keeps the contract about its closing. */
 class BodyReader {
@@ -167,7 +171,7 @@ class BodyReader {
 
   constructor(body: Body | Chunk) {
     // One of the articles returns a bare string. It is one chunk; chapter 10 names it.
-    this.#body = typeof body === 'string' || body instanceof Uint8Array ? [body] : body
+    this.#body = isChunk(body) ? [body] : body
     if (isIterable(this.#body)) return
     throw new TypeError(`An application returned ${show(body)}: a body is an iterable of `
       + 'strings or bytes; return a list, [text]')
@@ -181,18 +185,17 @@ class BodyReader {
       if (step.done) this.#hasEnded = true
       return step
     }
+    const failed = (error: unknown): never => {
+      this.#hasEnded = true // an iterator that throws has nothing to return from
+      throw error
+    }
     try {
       this.#iterator ??= iterate(this.#body)
       const step = this.#iterator.next()
-      return isPromise(step) ? step.then(seen, (error: unknown) => this.#failed(error)) : seen(step)
+      return isPromise(step) ? step.then(seen, failed) : seen(step)
     } catch (error) {
-      return this.#failed(error)
+      return failed(error)
     }
-  }
-
-  #failed(error: unknown): never {
-    this.#hasEnded = true // an iterator that throws has ended: there is nothing to return from
-    throw error
   }
 
   /** Closes the body. Only the first call counts. */
@@ -204,7 +207,7 @@ class BodyReader {
   }
 }
 
-const isIterable = (value: unknown): value is Body => typeof value === 'object' && value !== null
+const isIterable = (value: unknown): value is Body => isObject(value)
   && (Symbol.iterator in value || Symbol.asyncIterator in value || 'getReader' in value)
 
 /** An iterator over a body; some platforms' streams cannot be iterated, only read. */
@@ -220,12 +223,21 @@ function iterate(body: Body): Iterator<Chunk> | AsyncIterator<Chunk> {
 
 // Helpers of several chapters.
 
-/** Makes dictionaries without a prototype: '__proto__' is a name like any other in them. */
+/** Makes dictionaries without a prototype: '__proto__' is a name like any other. */
 const Dict = /* @__PURE__ */ (() => {
-  const made = function () {} as unknown as { new <T>(): Record<string, T>; prototype: object }
+  const made = function () {}
   made.prototype = Object.create(null) as object
-  return made
+  return made as unknown as new <T>() => Record<string, T>
 })()
+
+const isObject = (value: unknown): value is object =>
+  typeof value === 'object' && value !== null
+const isChunk = (value: unknown): value is Chunk =>
+  typeof value === 'string' || value instanceof Uint8Array
+
+/** Headers or form fields as pairs; they may also be given as an object. */
+const pairsOf = <T>(fields: [string, T][] | Record<string, T>): [string, T][] =>
+  Array.isArray(fields) ? fields : Object.entries(fields)
 
 const encoder = /* @__PURE__ */ new TextEncoder()
 const toBytes = (chunk: Chunk): Uint8Array =>
@@ -235,7 +247,7 @@ const toText = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
 function joinBytes(chunks: readonly Uint8Array[]): Uint8Array {
   const [first] = chunks
   if (first && chunks.length === 1) return first
-  const joined = new Uint8Array(chunks.reduce((length, chunk) => length + chunk.length, 0))
+  const joined = new Uint8Array(chunks.reduce((sum, { length }) => sum + length, 0))
   let at = 0
   for (const chunk of chunks) {
     joined.set(chunk, at)
@@ -249,19 +261,19 @@ const isPromise = <T>(value: T | PromiseLike<T>): value is PromiseLike<T> =>
 
 /** A value as an error message quotes it. */
 function show(value: unknown): string {
-  if (typeof value === 'function') return `the function ${value.name || '(without a name)'}`
-  if (typeof value === 'string') return JSON.stringify(value)
-  if (typeof value !== 'object' || value === null) return String(value)
+  if (typeof value === 'function') return `the function ${value.name || 'without a name'}`
+  if (typeof value === 'string' || Array.isArray(value)) return JSON.stringify(value)
+  if (!isObject(value)) return String(value)
   const name = (value.constructor as { name?: string } | undefined)?.name ?? 'Object'
-  return Array.isArray(value) ? JSON.stringify(value) : `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}`
+  return `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}`
 }
 
-// 2. Request ──────────────────────────────────────────────────────────────────────────────
-// Arrives: environ. Leaves: the same environ, seen through the names of WebOb's Request and
-// the platform's readers. A Request holds nothing that another Request over the same environ
-// would miss: a filter and the application behind it each make one, and both see what the
-// other changed. Of ours, `req.GET.get('detail')` is '1', and `req.pathInfoPop()` gives 'v1',
-// leaving SCRIPT_NAME '/v1' and PATH_INFO '/servers/42'.
+// 2. Request ────────────────────────────────────────────────────────────────────────────
+// Arrives: environ. Leaves: the same environ, seen through the names of WebOb's Request
+// and the platform's readers. A Request holds nothing that another Request over the same
+// environ would miss: a filter and the application behind it each make one, and both see
+// what the other changed. Of ours, `req.GET.get('detail')` is '1', and
+// `req.pathInfoPop()` gives 'v1', leaving SCRIPT_NAME '/v1' and PATH_INFO '/servers/42'.
 
 /** What `Request.blank` takes beside the path. */
 export interface BlankOptions {
@@ -303,9 +315,7 @@ export class Request {
   ): R {
     const { headers = [], json, body, POST } = options
     const req = new this(blankEnviron(path, options))
-    for (const [name, value] of Array.isArray(headers) ? headers : Object.entries(headers)) {
-      req.headers.set(name, value)
-    }
+    for (const [name, value] of pairsOf(headers)) req.headers.set(name, value)
     if (json !== undefined) {
       req.environ.CONTENT_TYPE ??= 'application/json'
       req.body = JSON.stringify(json)
@@ -349,11 +359,13 @@ export class Request {
   /** The query string's fields, as the platform reads them. */
   get GET(): URLSearchParams { return new URLSearchParams(this.queryString) }
   get headers(): RequestHeaders { return new RequestHeaders(this.environ) }
-  get cookies(): ReadonlyMap<string, string> { return parseCookies(this.environ['HTTP_COOKIE']) }
+  get cookies(): ReadonlyMap<string, string> { return parseCookies(this.environ) }
   get accept(): Accept { return new Accept(this.environ['HTTP_ACCEPT']) }
 
   /** 'text/html', without parameters; setting it keeps them. */
-  get contentType(): string { return this.environ.CONTENT_TYPE?.split(';', 1)[0]?.trim() ?? '' }
+  get contentType(): string {
+    return this.environ.CONTENT_TYPE?.split(';', 1)[0]?.trim() ?? ''
+  }
   set contentType(value: string | null) {
     const parameters = /;.*/s.exec(this.environ.CONTENT_TYPE ?? '')?.[0] ?? ''
     if (value === null) delete this.environ.CONTENT_TYPE
@@ -379,7 +391,7 @@ export class Request {
   /** Fires when the client goes away; null where the host cannot tell. */
   get signal(): AbortSignal | null { return this.environ['mini.signal'] ?? null }
 
-  /** What a handler may set cookies and headers on, before it returns a text or nothing. */
+  /** Where a handler may set cookies and headers before it returns a text or nothing. */
   get response(): Response {
     return (this.#response ??= new (this.constructor as typeof Request).ResponseClass())
   }
@@ -393,7 +405,7 @@ export class Request {
     this.contentLength = bytes.length
   }
 
-  /** The whole body. It stays readable: for us, and for every application that comes later. */
+  /** The whole body. It stays readable: for us, and for every application after us. */
   bytes(): Promise<Uint8Array> {
     const input = this.environ['wsgi.input']
     if (input instanceof BufferedInput) return input.whole
@@ -403,12 +415,11 @@ export class Request {
   }
 
   async text(): Promise<string> {
+    const bytes = await this.#uncoded()
     try {
-      const decoder = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
-      return decoder.decode(await this.#uncoded())
-    } catch (error) {
-      if (error instanceof TypeError) throw new HTTPBadRequest('The body is not valid UTF-8.')
-      throw error
+      return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    } catch {
+      throw new HTTPBadRequest('The body is not valid UTF-8.')
     }
   }
 
@@ -426,12 +437,16 @@ export class Request {
 
   /** The form in the body, urlencoded or multipart; empty where there is none. */
   async formData(): Promise<FormData> {
-    const type = this.contentType.toLowerCase() || (this.method === 'POST' ? URLENCODED : '')
+    const { method, contentType } = this
+    const type = contentType.toLowerCase() || (method === 'POST' ? URLENCODED : '')
     const isForm = type === URLENCODED || type === 'multipart/form-data'
-    if (!isForm || this.method === 'GET' || this.method === 'HEAD') return new FormData()
+    if (!isForm || method === 'GET' || method === 'HEAD') return new FormData()
     const bytes = await this.#uncoded()
     const header = this.environ.CONTENT_TYPE ?? URLENCODED
-    limitFields(toText(bytes), type === URLENCODED ? '&' : '\nContent-Disposition:')
+    const separator = type === URLENCODED ? '&' : '\nContent-Disposition:'
+    if (toText(bytes).split(separator, MAX_FIELDS + 2).length > MAX_FIELDS + 1) {
+      throw new HTTPRequestEntityTooLarge(`The form has more than ${MAX_FIELDS} fields.`)
+    }
     try {
       const body = type === URLENCODED ? bytes : withoutEpilogue(bytes, header)
       return await new globalThis.Response(body as ReturnType<Uint8Array['slice']>, {
@@ -454,10 +469,10 @@ export class Request {
   async #uncoded(): Promise<Uint8Array> {
     const coding = this.environ['HTTP_CONTENT_ENCODING'] ?? 'identity'
     if (coding.toLowerCase() === 'identity') return this.bytes()
-    throw new HTTPUnsupportedMediaType(`Content-Encoding ${show(coding)} is not decoded here.`)
+    throw new HTTPUnsupportedMediaType(`Content-Encoding ${show(coding)} is not decoded.`)
   }
 
-  /** Moves the next segment of the path from pathInfo to scriptName; null if there is none. */
+  /** Moves the path's next segment from pathInfo to scriptName; null if there is none. */
   pathInfoPop(pattern?: RegExp): string | null {
     const segment = this.pathInfoPeek()
     if (segment === null || (pattern && !pattern.test(segment))) return null
@@ -470,8 +485,9 @@ export class Request {
   pathInfoPeek(): string | null { return /^\/+([^/]*)/.exec(this.pathInfo)?.[1] ?? null }
 
   /**
-   * Runs an application on this request. Its answer comes back as soon as status and headers
-   * are known: the body may still be a stream, and is the caller's to read or to close.
+   * Runs an application on this request. Its answer comes back as soon as status and
+   * headers are known: the body may still be a stream, and is the caller's to read or to
+   * close.
    */
   getResponse(app: Application): Promise<Response>
   getResponse(app: DecoratedMethod): Promise<Response>
@@ -487,11 +503,6 @@ export class Request {
 const URLENCODED = 'application/x-www-form-urlencoded'
 const MAX_DEPTH = 1000
 const MAX_FIELDS = 1000
-
-function limitFields(text: string, separator: string): void {
-  if (text.split(separator, MAX_FIELDS + 2).length <= MAX_FIELDS + 1) return
-  throw new HTTPRequestEntityTooLarge(`The form has more than ${MAX_FIELDS} fields.`)
-}
 
 /** RFC 2046 allows text after the last boundary; the platform's parser does not. */
 function withoutEpilogue(bytes: Uint8Array, type: string): Uint8Array {
@@ -513,7 +524,7 @@ function depthOf(json: string): number {
   return deepest
 }
 
-/** Percent-encodes what may not stand in a path; lone surrogates, which have no UTF-8, too. */
+/** Percent-encodes what may not stand in a path; a lone surrogate becomes U+FFFD. */
 function quotePath(path: string): string {
   if (/^[\w/.~-]*$/.test(path)) return path
   return encodeURI(path.replace(/[\ud800-\udfff]/gu, '\ufffd'))
@@ -534,16 +545,16 @@ function decodePath(path: string): string | null {
 function blankEnviron(url: string, options: BlankOptions): Environ {
   const [, scheme = 'http', host = 'localhost', target = url] =
     /^(https?):\/\/([^/?#]*)(.*)$/is.exec(url) ?? []
-  const [, rawPath = '', query = '', fragment] = /^([^?#]*)\??([^#]*)(#.*)?$/s.exec(target) ?? []
-  const path = decodePath(rawPath)
-  if (path === null || fragment !== undefined) {
-    throw new TypeError(`Request.blank(${show(url)}): the path must be percent-encoded UTF-8, `
-      + 'without a #fragment, which is never sent; use encodeURI()')
+  const [, raw = '', query = '', hash] = /^([^?#]*)\??([^#]*)(#.*)?$/s.exec(target) ?? []
+  const path = decodePath(raw)
+  if (path === null || hash !== undefined) {
+    throw new TypeError(`Request.blank(${show(url)}): the path must be percent-encoded `
+      + 'UTF-8, without a #fragment, which is never sent; use encodeURI()')
   }
   const { baseUrl = '', method = options.POST === undefined ? 'GET' : 'POST' } = options
   const [, baseScheme, baseHost, script = '', rest] =
     /^(?:(https?):)?(?:\/\/([^/?#]*))?([^?#]*)(.*)$/is.exec(baseUrl) ?? []
-  if (rest) throw new TypeError(`baseUrl ${show(baseUrl)} must not have a query or a fragment`)
+  if (rest) throw new TypeError(`baseUrl ${show(baseUrl)} must have no query or fragment`)
   const environ = makeEnviron(method, baseScheme ?? scheme, baseHost || host)
   environ.SCRIPT_NAME = decodePath(script) ?? script
   environ.PATH_INFO = path
@@ -553,7 +564,7 @@ function blankEnviron(url: string, options: BlankOptions): Environ {
 }
 
 function makeEnviron(method: string, scheme: string, host: string): Environ {
-  const port = /:(\d+)$/.exec(host)?.[1] ?? (scheme.toLowerCase() === 'https' ? '443' : '80')
+  const port = /:(\d+)$/.exec(host)?.[1] ?? (/^https$/i.test(scheme) ? '443' : '80')
   const name = host.replace(/:\d*$/, '')
   return {
     REQUEST_METHOD: method,
@@ -575,11 +586,11 @@ function makeEnviron(method: string, scheme: string, host: string): Environ {
 }
 
 function setForm(req: Request, fields: NonNullable<BlankOptions['POST']>): void {
-  if (req.method === 'GET') throw new TypeError('Request.blank: a GET request has no form')
-  const isText = typeof fields === 'string' || fields instanceof Uint8Array
-  const pairs = isText ? [] : Array.isArray(fields) ? fields : Object.entries(fields)
-  const isFile = (value: unknown): boolean => typeof value === 'object' && value !== null
-  if (!req.contentType.startsWith('multipart/') && !pairs.some(([, value]) => isFile(value))) {
+  if (req.method === 'GET') throw new TypeError('Request.blank: a GET has no form')
+  const isText = isChunk(fields)
+  const pairs = isText ? [] : pairsOf(fields)
+  const hasFile = pairs.some(([, value]) => isObject(value))
+  if (!hasFile && !req.contentType.startsWith('multipart/')) {
     req.environ.CONTENT_TYPE ??= URLENCODED
     const texts = pairs.map(([name, value]): [string, string] => [name, String(value)])
     req.body = isText ? fields : new URLSearchParams(texts).toString()
@@ -587,19 +598,19 @@ function setForm(req: Request, fields: NonNullable<BlankOptions['POST']>): void 
   }
   const form = new FormData()
   for (const [name, value] of pairs) {
-    form.append(name, isFile(value) ? value as Blob : String(value) as unknown as Blob)
+    form.append(name, (isObject(value) ? value : String(value)) as Blob)
   }
   const writer = new globalThis.Response(form) // the platform writes multipart
   req.environ.CONTENT_TYPE = writer.headers.get('Content-Type') ?? ''
-  req.environ['wsgi.input_terminated'] = true // the length is known when it has been written
+  req.environ['wsgi.input_terminated'] = true // the length is known once it is written
   const bytes = writer.arrayBuffer().then((buffer) => new Uint8Array(buffer))
   req.environ['wsgi.input'] = new BufferedInput(bytes)
 }
 
 /** Reads `wsgi.input` as far as the contract allows: CONTENT_LENGTH, else its own end. */
 async function readBody(req: Request): Promise<Uint8Array> {
-  const input = req.environ['wsgi.input']
-  const length = req.contentLength ?? (req.environ['wsgi.input_terminated'] ? Infinity : 0)
+  const { 'wsgi.input': input, 'wsgi.input_terminated': isTerminated } = req.environ
+  const length = req.contentLength ?? (isTerminated ? Infinity : 0)
   if (length === 0) return new Uint8Array(0)
   const bytes = await (length === Infinity ? input.read() : input.read(length))
   if (length !== Infinity && bytes.length < length) {
@@ -634,8 +645,8 @@ class BufferedInput implements Input {
   }
 }
 
-const TWICE = 'startResponse was called twice; a second call replaces the headers of the first, '
-  + 'and must pass the error as its third argument, excInfo'
+const TWICE = 'startResponse was called twice; a second call replaces the headers of the '
+  + 'first, and must pass the error as its third argument, excInfo'
 
 /** Runs an application until its status and headers are known. */
 async function collect(app: Application, environ: Environ): Promise<{
@@ -711,14 +722,15 @@ function headerKey(name: string): string {
 }
 
 /** 'HTTP_X_AUTH_TOKEN' -> 'X-Auth-Token' */
-const headerName = (key: string): string => key.replace('HTTP_', '').toLowerCase().split('_')
-  .map((word) => word.slice(0, 1).toUpperCase() + word.slice(1)).join('-')
+const headerName = (key: string): string => key.replace('HTTP_', '').toLowerCase()
+  .replaceAll('_', '-').replace(/(^|-)[^-]/g, (start) => start.toUpperCase())
 
 /** Name to value; the last of a name wins (RFC 6265 section 5.4). */
-function parseCookies(header = ''): Map<string, string> {
+function parseCookies(environ: Environ): Map<string, string> {
   const cookies = new Map<string, string>()
-  for (const pair of header.split(/[;,]/)) {
-    const [, name, value = ''] = /^\s*([^\s=;,"$][^\s=;,"]*)\s*=\s*(.*?)\s*$/.exec(pair) ?? []
+  for (const pair of (environ['HTTP_COOKIE'] ?? '').split(/[;,]/)) {
+    const [, name, value = ''] =
+      /^\s*([^\s=;,"$][^\s=;,"]*)\s*=\s*(.*?)\s*$/.exec(pair) ?? []
     if (name) cookies.set(name, unquoteCookie(value))
   }
   return cookies
@@ -736,15 +748,15 @@ function unquoteCookie(value: string): string {
   return toText(Uint8Array.from(bytes))
 }
 
-/** The Accept header: which of our types suits the client best (RFC 9110 section 12.5.1). */
+/** Accept: which of our types suits the client best (RFC 9110 section 12.5.1). */
 class Accept {
   /** null where the client did not say, or not in valid words. */
   readonly #ranges: { range: string; quality: number }[] | null
 
   constructor(header: string | null | undefined) {
     const parts = (header ?? '').split(',').map(squeezed).filter(Boolean)
-    const isValid = typeof header === 'string' && parts.every((part) => MEDIA_RANGE.test(part))
-    this.#ranges = isValid ? parts.map((part) => {
+    const isValid = parts.every((part) => MEDIA_RANGE.test(part))
+    this.#ranges = typeof header === 'string' && isValid ? parts.map((part) => {
       const [range = '', quality] = part.split(/;q=/, 2)
       return { range, quality: parseFloat(quality ?? '1') }
     }) : null
@@ -779,12 +791,12 @@ const squeezed = (text: string): string => text.replace(/\s+/g, '').toLowerCase(
 const MEDIA_RANGE = // type, parameters, weight, extensions
   /^[^\s/;,]+\/[^\s/;,]+(;(?!q=)[^;=]+=[^;]+)*(;q=(0(\.\d{0,3})?|1(\.0{0,3})?)(;.*)?)?$/
 
-// 3. Response ─────────────────────────────────────────────────────────────────────────────
-// Arrives: what a handler wants to say. Leaves: an object with status, headers and body that
-// is itself an application: calling it calls startResponse and returns the body. So whatever
-// holds a Response can pass it on, and a filter can change one that came from anywhere
-// (`await req.getResponse(app)`). The answer to our request is '200 OK', Content-Type
-// application/json, and one chunk, '{"id":"42"}'.
+// 3. Response ───────────────────────────────────────────────────────────────────────────
+// Arrives: what a handler wants to say. Leaves: an object with status, headers and body
+// that is itself an application: calling it calls startResponse and returns the body. So
+// whatever holds a Response can pass it on, and a filter can change one that came from
+// anywhere (`await req.getResponse(app)`). The answer to our request is '200 OK',
+// Content-Type application/json, and one chunk, '{"id":"42"}'.
 
 /** How a Response is made. */
 export interface ResponseOptions {
@@ -838,19 +850,19 @@ export class Response {
   #body: Body = []
 
   constructor(init: ResponseOptions | Chunk = {}) {
-    const options = typeof init === 'object' && !(init instanceof Uint8Array) ? init : { body: init }
-    const { status, headerlist, headers = [], json, text } = options
+    const options = typeof init === 'object' && !isChunk(init) ? init : { body: init }
+    const { status, headerlist, headers = [], json, text = '' } = options
     if (status !== undefined) this.status = status
     this.headerlist = headerlist ?? []
     const mayHaveBody = !/^(1|204|205|304)/.test(this.#status)
     if (!headerlist && mayHaveBody) this.#addType(options)
-    for (const [name, value] of Array.isArray(headers) ? headers : Object.entries(headers)) {
+    for (const [name, value] of pairsOf(headers)) {
       if (name.toLowerCase() === 'content-type') this.headers.set(name, value)
       else this.headers.append(name, value)
     }
     if (options.appIter) this.#body = options.appIter
     else if (json !== undefined) this.body = toBytes(toJson(json))
-    else if (mayHaveBody) this.body = options.body ?? (text === undefined ? '' : toBytes(text))
+    else if (mayHaveBody) this.body = options.body ?? toBytes(text)
     this.#addNamed(options)
   }
 
@@ -882,10 +894,11 @@ export class Response {
   /** '201 Created'; may be set as 201, '201' or '201 Whatever'. */
   get status(): string { return this.#status }
   set status(value: number | string) {
-    const [, code, phrase] = /^([1-9]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?$/.exec(String(value)) ?? []
+    const [, code, phrase] =
+      /^([1-9]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?$/.exec(String(value)) ?? []
     if (!code) {
-      throw new TypeError(`The status ${show(value)} must be a number from 100 to 999, or a `
-        + 'number, a space and a phrase, as in "404 Not Found"')
+      throw new TypeError(`The status ${show(value)} must be a number from 100 to 999, `
+        + 'or a number, a space and a phrase, as in "404 Not Found"')
     }
     this.#status = `${code} ${phrase || reasonFor(Number(code))}`
   }
@@ -897,16 +910,11 @@ export class Response {
   /** The body as it is sent. Setting an iterable drops Content-Length. */
   get body(): Body { return this.#body }
   set body(value: Chunk | Body) {
-    const isChunk = typeof value === 'string' || value instanceof Uint8Array
-    if (!isChunk) {
-      if (!isIterable(value)) throw new TypeError(`The body ${show(value)} must be an iterable`)
-      this.#body = value
-      this.contentLength = null
-      return
-    }
-    const bytes = this.#encode(value)
-    this.#body = [bytes]
-    this.contentLength = bytes.length
+    const bytes = isChunk(value) ? this.#encode(value) : null
+    const body = bytes ? [bytes] : value
+    if (!isIterable(body)) throw new TypeError(`body ${show(body)} must be iterable`)
+    this.#body = body
+    this.contentLength = bytes ? bytes.length : null
   }
   get appIter(): Body { return this.#body }
   set appIter(value: Body) { this.body = value }
@@ -915,24 +923,24 @@ export class Response {
     const type = this.contentType
     const takesText = chunk === '' || type === null || this.charset !== null
     if (typeof chunk !== 'string' || takesText) return toBytes(chunk)
-    throw new TypeError(`Content-Type ${show(type)} has no charset: set one, or give bytes`)
+    throw new TypeError(`The type ${show(type)} has no charset: set one, or give bytes`)
   }
 
   /** Appends to a body that is in memory: what wsgify does with a handler's text. */
   write(chunk: Chunk): void {
-    if (!(Symbol.iterator in this.#body)) throw new TypeError('write() cannot follow a stream')
+    if (!(Symbol.iterator in this.#body)) throw new TypeError('A stream takes no write()')
     const isList = Array.isArray(this.#body)
     const bytes = joinBytes([...Array.from(this.#body, toBytes), this.#encode(chunk)])
     this.#body = [bytes]
     if (!isList || this.contentLength !== null) this.contentLength = bytes.length
   }
 
-  /** 'text/html', without parameters. Setting it drops them, and adds a charset to text. */
+  /** 'text/html', without parameters. Setting it drops them, and gives text a charset. */
   get contentType(): string | null {
     return this.headers.get('Content-Type')?.split(';', 1)[0]?.trim() || null
   }
   set contentType(value: string | null) {
-    this.headers.put('Content-Type', value ? withCharset(value, 'UTF-8') : null)
+    this.headers.set('Content-Type', value ? withCharset(value, 'UTF-8') : null)
   }
   get charset(): string | null {
     const type = this.headers.get('Content-Type') ?? ''
@@ -940,31 +948,32 @@ export class Response {
   }
   set charset(value: string | null) {
     const type = this.headers.get('Content-Type')
-    if (type === null) throw new TypeError('A charset needs a Content-Type: set contentType first')
-    const plain = type.replace(/;\s*charset="?[^";]*"?/i, '')
-    this.headers.set('Content-Type', value === null ? plain : `${plain}; charset=${value}`)
+    if (type === null) throw new TypeError('A charset needs a contentType: set it first')
+    const bare = type.replace(/;\s*charset="?[^";]*"?/i, '')
+    this.headers.set('Content-Type', value === null ? bare : `${bare}; charset=${value}`)
   }
   get contentLength(): number | null {
     const length = this.headers.get('Content-Length')
     return length === null ? null : Number(length)
   }
   set contentLength(value: number | null) {
-    this.headers.put('Content-Length', value === null ? null : String(value))
+    this.headers.set('Content-Length', value === null ? null : String(value))
   }
   get location(): string | null { return this.headers.get('Location') }
-  set location(value: string | null) { this.headers.put('Location', value) }
+  set location(value: string | null) { this.headers.set('Location', value) }
 
   setCookie(name: string, value: string | null = '', options: CookieOptions = {}): void {
     if (options.overwrite) this.unsetCookie(name)
     this.headerlist.push(['Set-Cookie', makeCookie(name, value, options)])
   }
-  /** Tells the client to forget a cookie; path and domain must be those it was set with. */
+  /** Tells the client to forget a cookie; path and domain must be as when it was set. */
   deleteCookie(name: string, options: { path?: string; domain?: string } = {}): void {
     this.setCookie(name, null, options)
   }
   /** Takes back a cookie that this response would have set. */
   unsetCookie(name: string): void {
-    const kept = this.headers.getAll('Set-Cookie').filter((set) => !set.startsWith(`${name}=`))
+    const kept = this.headers.getAll('Set-Cookie')
+      .filter((cookie) => !cookie.startsWith(`${name}=`))
     this.headers.delete('Set-Cookie')
     for (const cookie of kept) this.headers.append('Set-Cookie', cookie)
   }
@@ -983,7 +992,7 @@ export class Response {
     const bytes = joinBytes(chunks)
     const length = this.contentLength ?? bytes.length
     if (bytes.length > 0 && bytes.length !== length) {
-      throw new Error(`Content-Length is ${length}, but the body has ${bytes.length} bytes`)
+      throw new Error(`Content-Length is ${length}, the body has ${bytes.length} bytes`)
     }
     this.#body = [bytes]
     if (bytes.length > 0) this.contentLength = length
@@ -995,7 +1004,7 @@ export class Response {
   __call__(environ: Environ, startResponse: StartResponse): Body {
     startResponse(this.#status, wireHeaders(this.headerlist, environ))
     if (environ.REQUEST_METHOD !== 'HEAD') return this.#body
-    const reader = new BodyReader(this.#body) // the headers of GET, and nothing after them
+    const reader = new BodyReader(this.#body) // GET's headers, and nothing after them
     return Object.assign([], { close: () => reader.end() })
   }
 }
@@ -1010,14 +1019,14 @@ function toJson(value: unknown): string {
   try {
     return JSON.stringify(value)
   } catch (error) {
-    if (error instanceof RangeError) throw new HTTPBadRequest('The data nests too deep for JSON.')
-    throw error
+    if (!(error instanceof RangeError)) throw error
+    throw new HTTPBadRequest('The data nests too deep for JSON.')
   }
 }
 
 /** Location goes out absolute, and never points where the application did not mean. */
 function wireHeaders(headers: HeaderList, environ: Environ): HeaderList {
-  const isLocation = (name: string): boolean => name.length === 8 && name.toLowerCase() === 'location'
+  const isLocation = (name: string): boolean => /^location$/i.test(name)
   if (!headers.some(([name]) => isLocation(name))) return headers
   return headers.map(([name, value]) =>
     [name, isLocation(name) ? absoluteLocation(value, environ) : value])
@@ -1054,19 +1063,19 @@ function makeCookie(name: string, value: string | null, options: CookieOptions):
   const { path = '/', domain, expires, secure, httpOnly, sameSite } = options
   const isToken = /^[\w!#$%&'*+.^`|~-]+$/.test(name)
   if (!isToken || /[\x00-\x1f\x7f;]|[^\x00-\xff]/.test(`${path ?? ''}${domain ?? ''}`)) {
-    throw new TypeError(`The cookie ${show(name)}: its name must be a token, and path and domain `
-      + 'must not hold ";" or control characters')
+    throw new TypeError(`The cookie ${show(name)}: its name must be a token, and path `
+      + 'and domain must not hold ";" or control characters')
   }
-  if (sameSite && (!/^(strict|lax|none)$/i.test(sameSite) || (/^none$/i.test(sameSite) && !secure))) {
-    throw new TypeError(`sameSite ${show(sameSite)} must be strict, lax, or none with secure: true`)
+  if (sameSite && !(secure ? /^(strict|lax|none)$/i : /^(strict|lax)$/i).test(sameSite)) {
+    throw new TypeError(`sameSite ${show(sameSite)}: use strict, lax or, if secure, none`)
   }
   const left = expires ? Math.round((expires.getTime() - Date.now()) / 1000) : undefined
   const maxAge = value === null ? 0 : options.maxAge ?? left
-  const end = new Date(value === null ? 0 : Date.now() + (maxAge ?? 0) * 1000).toUTCString()
+  const end = new Date(value === null ? 0 : Date.now() + (maxAge ?? 0) * 1000)
   return [
     `${name}=${quoteCookie(value ?? '')}`,
     domain && `Domain=${domain}`,
-    maxAge !== undefined && `Max-Age=${Math.trunc(maxAge)}; Expires=${end}`,
+    maxAge !== undefined && `Max-Age=${Math.trunc(maxAge)}; Expires=${end.toUTCString()}`,
     path && `Path=${path}`,
     secure && 'secure',
     httpOnly && 'HttpOnly',
@@ -1092,15 +1101,14 @@ class ResponseHeaders {
   get(name: string): string | null { return this.getAll(name)[0] ?? null }
   getAll(name: string): string[] {
     const key = name.toLowerCase()
-    return this.#list.filter(([other]) => other.toLowerCase() === key).map(([, value]) => value)
+    return this.#list.flatMap(([other, text]) => other.toLowerCase() === key ? text : [])
   }
   has(name: string): boolean { return this.getAll(name).length > 0 }
   append(name: string, value: string): void { this.#list.push([name, value]) }
-  delete(name: string): void { this.put(name, null) }
-  set(name: string, value: string): void { this.put(name, value) }
+  delete(name: string): void { this.set(name, null) }
 
-  /** Replaces every header of this name, in the place of the first; null takes them away. */
-  put(name: string, value: string | null): void {
+  /** Replaces all headers of this name, in the place of the first; null removes them. */
+  set(name: string, value: string | null): void {
     const key = name.toLowerCase()
     const at = this.#list.findIndex(([other]) => other.toLowerCase() === key)
     const kept = this.#list.filter(([other]) => other.toLowerCase() !== key)
@@ -1115,14 +1123,14 @@ class ResponseHeaders {
 /** 404 -> 'Not Found'; a code without a name takes its class's. */
 function reasonFor(code: number): string {
   const generic = ['', 'Continue', 'Success', 'Multiple Choices', 'Unknown Client Error',
-    'Unknown Server Error', 'Unknown', 'Unknown', 'Unknown', 'Unknown']
-  return STATUS[code]?.[0] ?? generic[Math.floor(code / 100)] as string
+    'Unknown Server Error']
+  return STATUS[code]?.[0] ?? generic[Math.floor(code / 100)] ?? 'Unknown'
 }
 
-/** RFC 9110 section 15: reason; then the explanation and the title of its error (chapter 4). */
-const STATUS: Readonly<Record<number, readonly [reason: string, words?: string, title?: string]>> = {
-  100: ['Continue'], 101: ['Switching Protocols'], 102: ['Processing'],
-  200: ['OK'], 201: ['Created'], 202: ['Accepted', 'The request is accepted for processing.'],
+/** RFC 9110 section 15: reason; then explanation and title of its error (chapter 4). */
+const STATUS: Record<number, [reason: string, words?: string, title?: string]> = {
+  100: ['Continue'], 101: ['Switching Protocols'], 102: ['Processing'], 200: ['OK'],
+  201: ['Created'], 202: ['Accepted', 'The request is accepted for processing.'],
   203: ['Non-Authoritative Information'], 204: ['No Content'], 205: ['Reset Content'],
   206: ['Partial Content'], 207: ['Multi Status'], 226: ['IM Used'],
   300: ['Multiple Choices', 'The resource has been moved to'],
@@ -1133,9 +1141,11 @@ const STATUS: Readonly<Record<number, readonly [reason: string, words?: string, 
   307: ['Temporary Redirect', 'The resource has been moved to'],
   308: ['Permanent Redirect', 'The resource has been moved to'],
   400: ['Bad Request'], 405: ['Method Not Allowed'], 406: ['Not Acceptable'],
-  401: ['Unauthorized', 'This server could not verify that you are authorized to access the '
-    + 'document you requested. Either you supplied the wrong credentials (e.g., bad password), '
-    + 'or your browser does not understand how to supply the credentials required.'],
+  415: ['Unsupported Media Type'], 418: ["I'm a teapot"], 426: ['Upgrade Required'],
+  401: ['Unauthorized', 'This server could not verify that you are authorized to access '
+    + 'the document you requested. Either you supplied the wrong credentials (e.g., bad '
+    + 'password), or your browser does not understand how to supply the credentials '
+    + 'required.'],
   402: ['Payment Required', 'Access was denied for financial reasons.'],
   403: ['Forbidden', 'Access was denied to this resource.'],
   404: ['Not Found', 'The resource could not be found.'],
@@ -1146,40 +1156,41 @@ const STATUS: Readonly<Record<number, readonly [reason: string, words?: string, 
   410: ['Gone', 'This resource is no longer available. No forwarding address is given.'],
   411: ['Length Required', 'Content-Length header required.'],
   412: ['Precondition Failed', 'Request precondition failed.'],
-  413: ['Request Entity Too Large', 'The body of your request was too large for this server.'],
+  413: ['Request Entity Too Large',
+    'The body of your request was too large for this server.'],
   414: ['Request URI Too Long', 'The request URI was too long for this server.',
     'Request-URI Too Long'],
-  415: ['Unsupported Media Type'],
   416: ['Requested Range Not Satisfiable', 'The Range requested is not available.',
     'Request Range Not Satisfiable'],
-  417: ['Expectation Failed', 'Expectation failed.'], 418: ["I'm a teapot"],
+  417: ['Expectation Failed', 'Expectation failed.'],
   422: ['Unprocessable Entity', 'Unable to process the contained instructions'],
   423: ['Locked', 'The resource is locked'],
-  424: ['Failed Dependency', 'The method could not be performed because the requested action '
-    + 'dependended on another action and that action failed'],
-  426: ['Upgrade Required'],
+  424: ['Failed Dependency', 'The method could not be performed because the requested '
+    + 'action dependended on another action and that action failed'],
   428: ['Precondition Required', 'This request is required to be conditional'],
-  429: ['Too Many Requests', 'The client has sent too many requests in a given amount of time'],
+  429: ['Too Many Requests',
+    'The client has sent too many requests in a given amount of time'],
   431: ['Request Header Fields Too Large', 'The request header fields were too large'],
-  451: ['Unavailable for Legal Reasons', 'The resource is not available due to legal reasons.',
+  451: ['Unavailable for Legal Reasons',
+    'The resource is not available due to legal reasons.',
     'Unavailable For Legal Reasons'],
-  500: ['Internal Server Error'], 501: ['Not Implemented'],
+  500: ['Internal Server Error'], 501: ['Not Implemented'], 510: ['Not Extended'],
   502: ['Bad Gateway', 'Bad gateway.'],
   503: ['Service Unavailable',
     'The server is currently unavailable. Please try again at a later time.'],
   504: ['Gateway Timeout', 'The gateway has timed out.'],
   505: ['HTTP Version Not Supported', 'The HTTP version is not supported.'],
   507: ['Insufficient Storage', 'There was not enough space to save the resource'],
-  510: ['Not Extended'],
   511: ['Network Authentication Required', 'Network authentication is required'],
 }
 
-// 4. HTTP errors ──────────────────────────────────────────────────────────────────────────
+// 4. HTTP errors ────────────────────────────────────────────────────────────────────────
 // Arrives: something that a request may not have. Leaves: an Error that is also an
-// application, so a handler can throw it from any depth, and wsgify answers with it. Accept
-// decides whether the body is text, HTML or JSON; for /v1/servers/99 and a client that wants
-// JSON it is '404 Not Found' with
-//     {"code":"404 Not Found","title":"Not Found","message":"The resource could not be found."}
+// application, so a handler can throw it from any depth, and wsgify answers with it.
+// Accept decides whether the body is text, HTML or JSON; for /v1/servers/99 and a client
+// that wants JSON it is '404 Not Found' with
+//     {"code":"404 Not Found","title":"Not Found",
+//      "message":"The resource could not be found."}
 
 /** How an HTTP error is made; the client sees `detail` after the explanation. */
 export interface HTTPErrorOptions {
@@ -1204,8 +1215,8 @@ export interface HTTPErrorClass {
 }
 
 /**
- * An answer that can be thrown (webob.exc.WSGIHTTPException). `statusMap` has the class for
- * each number; a number without one makes a plain HTTPException.
+ * An answer that can be thrown (webob.exc.WSGIHTTPException). `statusMap` has the class
+ * for each number; a number without one makes a plain HTTPException.
  *
  * @example
  * const show = wsgify(() => { throw new HTTPNotFound('no such server') })
@@ -1226,24 +1237,23 @@ export class HTTPException extends Error {
   readonly #options: HTTPErrorOptions
   #status: string | undefined
 
-  constructor(detail?: string | number | HTTPErrorOptions | null, more?: HTTPErrorOptions) {
+  constructor(detail?: string | number | HTTPErrorOptions, more?: HTTPErrorOptions) {
     super()
     const options = { ...typeof detail === 'object' && detail, ...more }
+    const { headers = [], location = null, comment = null } = options
     this.code = typeof detail === 'number' ? detail : 500
-    const [reason = reasonFor(this.code), words = '', title = reason] = STATUS[this.code] ?? []
+    const [, words = '', title = reasonFor(this.code)] = STATUS[this.code] ?? []
     this.title = title
     this.explanation = options.explanation ?? words
     this.emptyBody = false
     this.detail = typeof detail === 'string' ? detail : options.detail ?? null
-    this.comment = options.comment ?? null
-    this.location = options.location ?? null
-    const { headers = [] } = options
-    this.headers = new ResponseHeaders(
-      Array.isArray(headers) ? headers.slice() : Object.entries(headers))
+    this.comment = comment
+    this.location = location
+    this.headers = new ResponseHeaders([...pairsOf(headers)])
     this.#options = options
-    if (/[\r\n]/.test(this.location ?? '') || (options.addSlash && this.location !== null)) {
-      throw new TypeError(`The location ${show(this.location)} must not hold control characters, `
-        + 'nor stand beside addSlash')
+    if (location !== null && (options.addSlash || /[\r\n]/.test(location))) {
+      throw new TypeError(`The location ${show(location)} must not hold CR or LF, nor `
+        + 'stand beside addSlash')
     }
   }
 
@@ -1261,23 +1271,23 @@ export class HTTPException extends Error {
   _makeResponse(environ: Environ): Response {
     const { body, text, contentType, charset } = this.#options
     const location = this.#location(environ)
-    const own = body ?? (text === undefined ? text : toBytes(text))
-      ?? (environ.REQUEST_METHOD === 'HEAD' ? '' : undefined)
-    const [type, page] = own === undefined ? errorPage(this, environ, location) : [contentType, own]
-    const res = this.emptyBody ? new Response({ status: this.status, headerlist: [], appIter: [] })
-      : new Response({ status: this.status, contentType: type, charset, body: toBytes(page) })
+    const { status, emptyBody } = this
+    const own = body ?? text ?? (environ.REQUEST_METHOD === 'HEAD' ? '' : undefined)
+    const [type, page] = own === undefined
+      ? errorPage(this, environ, location) : [contentType, own]
+    const res = emptyBody ? new Response({ status, headerlist: [], appIter: [] })
+      : new Response({ status, contentType: type, charset, body: toBytes(page) })
     for (const [name, value] of this.headers) {
       if (!/^content-(type|length)$/i.test(name)) res.headers.append(name, value)
-      else if (own !== undefined && name.length === 12) res.headers.set(name, value)
+      else if (own !== undefined && /type$/i.test(name)) res.headers.set(name, value)
     }
     if (location !== null) res.location = location
     return res
   }
 
   #location(environ: Environ): string | null {
-    if (!this.#options.addSlash) {
-      return this.location === null ? null : absoluteLocation(this.location, environ)
-    }
+    if (this.location !== null) return absoluteLocation(this.location, environ)
+    if (!this.#options.addSlash) return null
     const query = environ.QUERY_STRING ? `?${environ.QUERY_STRING}` : ''
     return `${new Request(environ).pathUrl}/${query}`
   }
@@ -1287,20 +1297,19 @@ export class HTTPException extends Error {
 function errorPage(
   error: HTTPException, environ: Environ, location: string | null,
 ): [contentType: string, page: string] {
-  const accept = new Accept(environ['HTTP_ACCEPT'] ?? '')
   const { status, title } = error
+  const text = (escape: (text: string) => string, markup: boolean): string =>
+    errorWords(error, environ, location, escape, markup)
+  const accept = new Accept(environ['HTTP_ACCEPT'] ?? '')
   switch (accept.bestMatch(['text/html', 'application/json'])) {
     case 'text/html':
-      return ['text/html', `<html>\n <head>\n  <title>${status}</title>\n </head>\n <body>\n`
-        + `  <h1>${status}</h1>\n  ${errorWords(error, environ, location, escapeHtml, true)}\n`
-        + ' </body>\n</html>']
-    case 'application/json': {
-      const message = errorWords(error, environ, location, String, false)
-      return ['application/json', JSON.stringify({ code: status, title, message })]
-    }
+      return ['text/html', `<html>\n <head>\n  <title>${status}</title>\n </head>\n`
+        + ` <body>\n  <h1>${status}</h1>\n  ${text(escapeHtml, true)}\n </body>\n</html>`]
+    case 'application/json':
+      return ['application/json',
+        JSON.stringify({ code: status, title, message: text(String, false) })]
     default:
-      return ['text/plain', `${status}\n\n${
-        withoutTags(errorWords(error, environ, location, String, true))}`]
+      return ['text/plain', `${status}\n\n${withoutTags(text(String, true))}`]
   }
 }
 
@@ -1313,7 +1322,7 @@ const OWN_WORDS: Readonly<Record<number, readonly [words: string, key: string]>>
   501: ['The request method % is not implemented for this server. ', 'REQUEST_METHOD'],
 }
 
-/** Explanation and detail; `markup` around them, never what came from the request as markup. */
+/** Explanation and detail, in markup or not; what the request sent is never markup. */
 function errorWords(
   error: HTTPException, environ: Environ, location: string | null,
   escape: (text: string) => string, markup: boolean,
@@ -1321,8 +1330,9 @@ function errorWords(
   const gap = markup ? '<br /><br />\n' : '\n\n'
   const detail = escape(error.detail ?? '')
   const comment = markup && error.comment ? `\n<!-- ${escape(error.comment)} -->\n` : '\n'
-  const [words, key] = OWN_WORDS[error.code] ?? []
-  if (words && key) return words.replace('%', () => escape(String(environ[key] ?? ''))) + gap + detail
+  const [words, key = ''] = OWN_WORDS[error.code] ?? []
+  const asked = escape(String(environ[key] ?? ''))
+  if (words) return words.replace('%', () => asked) + gap + detail
   const explanation = escape(error.explanation)
   if (location === null) return explanation + gap + detail + comment
   const url = escape(location)
@@ -1333,11 +1343,13 @@ function errorWords(
 const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (char) =>
   `&${{ '&': 'amp', '<': 'lt', '>': 'gt', '"': 'quot', "'": '#x27' }[char] as string};`)
 
-const withoutTags = (html: string): string => html.replaceAll('\n', ' ').replaceAll('\r', '')
+const withoutTags = (html: string): string => html.replace(/\n/g, ' ').replace(/\r/g, '')
   .replace(/<br.*?>/gi, '\n').replace(/<!--|-->/g, '').replace(/<[^>]*>/g, '')
 
 /** The class for a code. Its title names it: 404 'Not Found' makes HTTPNotFound. */
-function httpError(code: number, Base: HTTPErrorClass = familyOf(code)): HTTPErrorClass {
+function http(
+  code: number, Base = familyOf(Math.floor(code / 100)), words = STATUS[code]?.[1],
+): HTTPErrorClass {
   const { title } = new HTTPException(code)
   const Made = class extends (Base as new (...args: unknown[]) => HTTPException) {
     constructor(detail?: string | HTTPErrorOptions, options?: HTTPErrorOptions) {
@@ -1345,7 +1357,7 @@ function httpError(code: number, Base: HTTPErrorClass = familyOf(code)): HTTPErr
       const given = typeof detail === 'object' ? detail.explanation : options?.explanation
       this.code = code
       this.title = title
-      this.explanation = given ?? STATUS[code]?.[1] ?? this.explanation
+      this.explanation = given ?? words ?? this.explanation
       this.emptyBody = code === 204 || code === 205 || code === 304
     }
   }
@@ -1353,80 +1365,73 @@ function httpError(code: number, Base: HTTPErrorClass = familyOf(code)): HTTPErr
 }
 
 /** A class that its members share; its explanation is theirs where they have none. */
-function family(name: string, code: number, words = '', Base = HTTPException as HTTPErrorClass): HTTPErrorClass {
-  const { title } = new HTTPException(code)
-  return named(class extends (Base as new (...args: unknown[]) => HTTPException) {
-    constructor(detail?: string | HTTPErrorOptions, options?: HTTPErrorOptions) {
-      super(detail, options)
-      this.code = code
-      this.title = title
-      this.explanation ||= words
-    }
-  }, name)
-}
+const family = (
+  name: string, code: number, words = '', Base = HTTPException as HTTPErrorClass,
+): HTTPErrorClass => named(http(code, Base, words), name)
 
 const named = (made: unknown, name: string): HTTPErrorClass =>
   Object.defineProperty(made as HTTPErrorClass, 'name', { value: `HTTP${name}` })
 
-const familyOf = (code: number): HTTPErrorClass =>
-  [HTTPOk, HTTPRedirection, HTTPClientError, HTTPServerError][Math.floor(code / 100) - 2] as HTTPErrorClass
+const familyOf = (hundreds: number): HTTPErrorClass =>
+  [HTTPOk, HTTPRedirection, HTTPClientError][hundreds - 2] ?? HTTPServerError
 
 // The table. Each class is a const of its own, so that a bundler keeps only those in use.
 export const HTTPOk: HTTPErrorClass = /* @__PURE__ */ family('Ok', 200)
 export const HTTPRedirection: HTTPErrorClass = /* @__PURE__ */ family('Redirection', 500)
 export const HTTPError: HTTPErrorClass = /* @__PURE__ */ family('Error', 500)
 export const HTTPClientError: HTTPErrorClass = /* @__PURE__ */ family('ClientError', 400,
-  'The server could not comply with the request since it is either malformed or otherwise '
-  + 'incorrect.', HTTPError)
+  'The server could not comply with the request since it is either malformed or '
+  + 'otherwise incorrect.', HTTPError)
 export const HTTPServerError: HTTPErrorClass = /* @__PURE__ */ family('ServerError', 500,
-  'The server has either erred or is incapable of performing the requested operation.', HTTPError)
-export const HTTPCreated: HTTPErrorClass = /* @__PURE__ */ httpError(201)
-export const HTTPAccepted: HTTPErrorClass = /* @__PURE__ */ httpError(202)
-export const HTTPNonAuthoritativeInformation: HTTPErrorClass = /* @__PURE__ */ httpError(203)
-export const HTTPNoContent: HTTPErrorClass = /* @__PURE__ */ httpError(204)
-export const HTTPResetContent: HTTPErrorClass = /* @__PURE__ */ httpError(205)
-export const HTTPPartialContent: HTTPErrorClass = /* @__PURE__ */ httpError(206)
-export const HTTPMultipleChoices: HTTPErrorClass = /* @__PURE__ */ httpError(300)
-export const HTTPMovedPermanently: HTTPErrorClass = /* @__PURE__ */ httpError(301)
-export const HTTPFound: HTTPErrorClass = /* @__PURE__ */ httpError(302)
-export const HTTPSeeOther: HTTPErrorClass = /* @__PURE__ */ httpError(303)
-export const HTTPNotModified: HTTPErrorClass = /* @__PURE__ */ httpError(304)
-export const HTTPUseProxy: HTTPErrorClass = /* @__PURE__ */ httpError(305)
-export const HTTPTemporaryRedirect: HTTPErrorClass = /* @__PURE__ */ httpError(307)
-export const HTTPPermanentRedirect: HTTPErrorClass = /* @__PURE__ */ httpError(308)
-export const HTTPBadRequest: HTTPErrorClass = /* @__PURE__ */ httpError(400)
-export const HTTPUnauthorized: HTTPErrorClass = /* @__PURE__ */ httpError(401)
-export const HTTPPaymentRequired: HTTPErrorClass = /* @__PURE__ */ httpError(402)
-export const HTTPForbidden: HTTPErrorClass = /* @__PURE__ */ httpError(403)
-export const HTTPNotFound: HTTPErrorClass = /* @__PURE__ */ httpError(404)
-export const HTTPMethodNotAllowed: HTTPErrorClass = /* @__PURE__ */ httpError(405)
-export const HTTPNotAcceptable: HTTPErrorClass = /* @__PURE__ */ httpError(406)
-export const HTTPProxyAuthenticationRequired: HTTPErrorClass = /* @__PURE__ */ httpError(407)
-export const HTTPRequestTimeout: HTTPErrorClass = /* @__PURE__ */ httpError(408)
-export const HTTPConflict: HTTPErrorClass = /* @__PURE__ */ httpError(409)
-export const HTTPGone: HTTPErrorClass = /* @__PURE__ */ httpError(410)
-export const HTTPLengthRequired: HTTPErrorClass = /* @__PURE__ */ httpError(411)
-export const HTTPPreconditionFailed: HTTPErrorClass = /* @__PURE__ */ httpError(412)
-export const HTTPRequestEntityTooLarge: HTTPErrorClass = /* @__PURE__ */ httpError(413)
-export const HTTPRequestURITooLong: HTTPErrorClass = /* @__PURE__ */ httpError(414)
-export const HTTPUnsupportedMediaType: HTTPErrorClass = /* @__PURE__ */ httpError(415)
-export const HTTPRequestRangeNotSatisfiable: HTTPErrorClass = /* @__PURE__ */ httpError(416)
-export const HTTPExpectationFailed: HTTPErrorClass = /* @__PURE__ */ httpError(417)
-export const HTTPUnprocessableEntity: HTTPErrorClass = /* @__PURE__ */ httpError(422)
-export const HTTPLocked: HTTPErrorClass = /* @__PURE__ */ httpError(423)
-export const HTTPFailedDependency: HTTPErrorClass = /* @__PURE__ */ httpError(424)
-export const HTTPPreconditionRequired: HTTPErrorClass = /* @__PURE__ */ httpError(428)
-export const HTTPTooManyRequests: HTTPErrorClass = /* @__PURE__ */ httpError(429)
-export const HTTPRequestHeaderFieldsTooLarge: HTTPErrorClass = /* @__PURE__ */ httpError(431)
-export const HTTPUnavailableForLegalReasons: HTTPErrorClass = /* @__PURE__ */ httpError(451)
-export const HTTPInternalServerError: HTTPErrorClass = /* @__PURE__ */ httpError(500)
-export const HTTPNotImplemented: HTTPErrorClass = /* @__PURE__ */ httpError(501)
-export const HTTPBadGateway: HTTPErrorClass = /* @__PURE__ */ httpError(502)
-export const HTTPServiceUnavailable: HTTPErrorClass = /* @__PURE__ */ httpError(503)
-export const HTTPGatewayTimeout: HTTPErrorClass = /* @__PURE__ */ httpError(504)
-export const HTTPVersionNotSupported: HTTPErrorClass = /* @__PURE__ */ httpError(505)
-export const HTTPInsufficientStorage: HTTPErrorClass = /* @__PURE__ */ httpError(507)
-export const HTTPNetworkAuthenticationRequired: HTTPErrorClass = /* @__PURE__ */ httpError(511)
+  'The server has either erred or is incapable of performing the requested operation.',
+  HTTPError)
+export const HTTPCreated: HTTPErrorClass = /* @__PURE__ */ http(201)
+export const HTTPAccepted: HTTPErrorClass = /* @__PURE__ */ http(202)
+export const HTTPNonAuthoritativeInformation: HTTPErrorClass = /* @__PURE__ */ http(203)
+export const HTTPNoContent: HTTPErrorClass = /* @__PURE__ */ http(204)
+export const HTTPResetContent: HTTPErrorClass = /* @__PURE__ */ http(205)
+export const HTTPPartialContent: HTTPErrorClass = /* @__PURE__ */ http(206)
+export const HTTPMultipleChoices: HTTPErrorClass = /* @__PURE__ */ http(300)
+export const HTTPMovedPermanently: HTTPErrorClass = /* @__PURE__ */ http(301)
+export const HTTPFound: HTTPErrorClass = /* @__PURE__ */ http(302)
+export const HTTPSeeOther: HTTPErrorClass = /* @__PURE__ */ http(303)
+export const HTTPNotModified: HTTPErrorClass = /* @__PURE__ */ http(304)
+export const HTTPUseProxy: HTTPErrorClass = /* @__PURE__ */ http(305)
+export const HTTPTemporaryRedirect: HTTPErrorClass = /* @__PURE__ */ http(307)
+export const HTTPPermanentRedirect: HTTPErrorClass = /* @__PURE__ */ http(308)
+export const HTTPBadRequest: HTTPErrorClass = /* @__PURE__ */ http(400)
+export const HTTPUnauthorized: HTTPErrorClass = /* @__PURE__ */ http(401)
+export const HTTPPaymentRequired: HTTPErrorClass = /* @__PURE__ */ http(402)
+export const HTTPForbidden: HTTPErrorClass = /* @__PURE__ */ http(403)
+export const HTTPNotFound: HTTPErrorClass = /* @__PURE__ */ http(404)
+export const HTTPMethodNotAllowed: HTTPErrorClass = /* @__PURE__ */ http(405)
+export const HTTPNotAcceptable: HTTPErrorClass = /* @__PURE__ */ http(406)
+export const HTTPProxyAuthenticationRequired: HTTPErrorClass = /* @__PURE__ */ http(407)
+export const HTTPRequestTimeout: HTTPErrorClass = /* @__PURE__ */ http(408)
+export const HTTPConflict: HTTPErrorClass = /* @__PURE__ */ http(409)
+export const HTTPGone: HTTPErrorClass = /* @__PURE__ */ http(410)
+export const HTTPLengthRequired: HTTPErrorClass = /* @__PURE__ */ http(411)
+export const HTTPPreconditionFailed: HTTPErrorClass = /* @__PURE__ */ http(412)
+export const HTTPRequestEntityTooLarge: HTTPErrorClass = /* @__PURE__ */ http(413)
+export const HTTPRequestURITooLong: HTTPErrorClass = /* @__PURE__ */ http(414)
+export const HTTPUnsupportedMediaType: HTTPErrorClass = /* @__PURE__ */ http(415)
+export const HTTPRequestRangeNotSatisfiable: HTTPErrorClass = /* @__PURE__ */ http(416)
+export const HTTPExpectationFailed: HTTPErrorClass = /* @__PURE__ */ http(417)
+export const HTTPUnprocessableEntity: HTTPErrorClass = /* @__PURE__ */ http(422)
+export const HTTPLocked: HTTPErrorClass = /* @__PURE__ */ http(423)
+export const HTTPFailedDependency: HTTPErrorClass = /* @__PURE__ */ http(424)
+export const HTTPPreconditionRequired: HTTPErrorClass = /* @__PURE__ */ http(428)
+export const HTTPTooManyRequests: HTTPErrorClass = /* @__PURE__ */ http(429)
+export const HTTPRequestHeaderFieldsTooLarge: HTTPErrorClass = /* @__PURE__ */ http(431)
+export const HTTPUnavailableForLegalReasons: HTTPErrorClass = /* @__PURE__ */ http(451)
+export const HTTPInternalServerError: HTTPErrorClass = /* @__PURE__ */ http(500)
+export const HTTPNotImplemented: HTTPErrorClass = /* @__PURE__ */ http(501)
+export const HTTPBadGateway: HTTPErrorClass = /* @__PURE__ */ http(502)
+export const HTTPServiceUnavailable: HTTPErrorClass = /* @__PURE__ */ http(503)
+export const HTTPGatewayTimeout: HTTPErrorClass = /* @__PURE__ */ http(504)
+export const HTTPVersionNotSupported: HTTPErrorClass = /* @__PURE__ */ http(505)
+export const HTTPInsufficientStorage: HTTPErrorClass = /* @__PURE__ */ http(507)
+export const HTTPNetworkAuthenticationRequired: HTTPErrorClass = /* @__PURE__ */ http(511)
 
 /** From a status code to its class, as webob.exc.status_map. */
 export const statusMap: ReadonlyMap<number, HTTPErrorClass> = /* @__PURE__ */ new Map([
@@ -1442,23 +1447,24 @@ export const statusMap: ReadonlyMap<number, HTTPErrorClass> = /* @__PURE__ */ ne
   [413, HTTPRequestEntityTooLarge], [414, HTTPRequestURITooLong],
   [415, HTTPUnsupportedMediaType], [416, HTTPRequestRangeNotSatisfiable],
   [417, HTTPExpectationFailed], [422, HTTPUnprocessableEntity], [423, HTTPLocked],
-  [424, HTTPFailedDependency], [428, HTTPPreconditionRequired], [429, HTTPTooManyRequests],
-  [431, HTTPRequestHeaderFieldsTooLarge], [451, HTTPUnavailableForLegalReasons],
-  [500, HTTPInternalServerError], [501, HTTPNotImplemented], [502, HTTPBadGateway],
-  [503, HTTPServiceUnavailable], [504, HTTPGatewayTimeout], [505, HTTPVersionNotSupported],
+  [424, HTTPFailedDependency], [428, HTTPPreconditionRequired],
+  [429, HTTPTooManyRequests], [431, HTTPRequestHeaderFieldsTooLarge],
+  [451, HTTPUnavailableForLegalReasons], [500, HTTPInternalServerError],
+  [501, HTTPNotImplemented], [502, HTTPBadGateway], [503, HTTPServiceUnavailable],
+  [504, HTTPGatewayTimeout], [505, HTTPVersionNotSupported],
   [507, HTTPInsufficientStorage], [511, HTTPNetworkAuthenticationRequired],
 ])
 
-// 5. wsgify ───────────────────────────────────────────────────────────────────────────────
+// 5. wsgify ─────────────────────────────────────────────────────────────────────────────
 // Arrives: a handler, `(req) => result`. Leaves: an application. Called with environ and
-// startResponse it makes the Request, runs the handler, and turns the result into an answer;
-// for our request `{ id: '42' }` becomes JSON. Called with a Request it is still the handler
-// and returns what the handler returns: that is how handlers are tested.
+// startResponse it makes the Request, runs the handler, and turns the result into an
+// answer; for our request `{ id: '42' }` becomes JSON. Called with a Request it is still
+// the handler and returns what the handler returns: that is how handlers are tested.
 //
 //   a handler may return            and the answer is
 //   undefined, null                 req.response
 //   a string, bytes                 req.response, with them appended to its body
-//   an application                  what it answers: a Response, an HTTP error, a Router ...
+//   an application                  what it answers: a Response, an HTTP error, a Router
 //   an array, a plain object        JSON, as is anything that has toJSON()
 //   a web-standard Response         that
 //   an iterator, a stream           a streamed body
@@ -1467,7 +1473,7 @@ export const statusMap: ReadonlyMap<number, HTTPErrorClass> = /* @__PURE__ */ ne
 // A thrown HTTP error is the answer. Cookies set on req.response go out with any answer.
 
 /** A handler that has become an application, and can still be called as a handler. */
-export interface Wsgified<A extends unknown[], R> {
+export interface Wsgified<A extends unknown[] = unknown[], R = unknown> {
   (environ: Environ, startResponse: StartResponse): Body | Promise<Body>
   (req: Request, ...args: A | []): R
   /** Calls the handler with a request made of these. */
@@ -1475,12 +1481,12 @@ export interface Wsgified<A extends unknown[], R> {
   get(url: string, options?: BlankOptions): R
   post(url: string, POST?: BlankOptions['POST'], options?: BlankOptions): R
   /** The same with another handler, or with other options. */
-  clone(handler?: Handler, options?: WsgifyOptions<unknown[]>): Wsgified<unknown[], unknown>
+  clone(handler?: Handler, options?: WsgifyOptions): Wsgified
   readonly undecorated: Handler
 }
 
 /** What wsgify takes beside the handler. */
-export interface WsgifyOptions<A extends unknown[]> {
+export interface WsgifyOptions<A extends unknown[] = unknown[]> {
   /** The handler's arguments after the request, when it is called as an application. */
   args?: [...A]
   RequestClass?: new (environ: Environ) => Request
@@ -1490,8 +1496,8 @@ type Handler = (req: Request, ...args: never[]) => unknown
 
 /** Without an application it gives a filter, to be applied later. */
 interface BoundMiddleware<C> {
-  (app: Application, config?: C): Wsgified<unknown[], unknown>
-  (app: null | undefined, config?: C): (app: Application) => Wsgified<unknown[], unknown>
+  (app: Application, config?: C): Wsgified
+  (app: null | undefined, config?: C): (app: Application) => Wsgified
 }
 
 interface Wsgify {
@@ -1509,8 +1515,8 @@ interface Wsgify {
 }
 
 /**
- * Makes an application of a handler (webob.dec.wsgify); `wsgify.middleware` makes a filter.
- * On a method, `@wsgify` does the same where decorators are compiled.
+ * Makes an application of a handler (webob.dec.wsgify); `wsgify.middleware` makes a
+ * filter. On a method, `@wsgify` does the same where decorators are compiled.
  *
  * @example
  * const hello = wsgify((req) => `hello ${req.GET.get('name') ?? 'you'}`)
@@ -1524,18 +1530,18 @@ interface Wsgify {
  * const res = await Request.blank('/?name=Ada').getResponse(shout(hello))
  * await res.text() //=> 'HELLO ADA'
  */
-export const wsgify: Wsgify = /* @__PURE__ */ Object.assign(decorate as unknown as Wsgify, {
-  middleware<C>(handler: Handler, options: WsgifyOptions<never> = {}): BoundMiddleware<C> {
-    const bind = (app: Application | null | undefined, config: unknown = {}): unknown => app
+export const wsgify: Wsgify = /* @__PURE__ */ Object.assign(decorate as Wsgify, {
+  middleware<C>(handler: Handler, options: WsgifyOptions = {}): BoundMiddleware<C> {
+    const bind = (app?: Application | null, config: unknown = {}): unknown => app
       ? wsgified(handler, { ...options, args: [app, config] })
       : (inner: Application) => bind(inner, config)
     return bind as BoundMiddleware<C>
   },
 })
 
-/** (handler, options), or as a decorator (method, context) or (target, key, descriptor). */
+/** (handler, options); as a decorator (method, context) or (target, key, descriptor). */
 function decorate(
-  handler: Handler, second: WsgifyOptions<unknown[]> | object = {},
+  handler: Handler, second: WsgifyOptions | object = {},
   descriptor?: { value?: unknown },
 ): unknown {
   if (descriptor) {
@@ -1548,16 +1554,14 @@ function decorate(
   return wsgified(handler, 'kind' in second ? {} : second)
 }
 
-function wsgified(
-  handler: Handler, options: WsgifyOptions<unknown[]>,
-): Wsgified<unknown[], unknown> {
+function wsgified(handler: Handler, options: WsgifyOptions): Wsgified {
   const { args = [], RequestClass = Request } = options
   const run = handler as (this: unknown, req: Request, ...args: unknown[]) => unknown
 
   function app(this: unknown, first: Environ | Request, ...rest: unknown[]): unknown {
     if (isRequest(first)) return run.call(this, first, ...rest.length > 0 ? rest : args)
     const req = new RequestClass(first)
-    const send = (result: unknown): unknown => answer(req, result, rest[0] as StartResponse)
+    const send = (result: unknown) => answer(req, result, rest[0] as StartResponse)
     const sendError = (error: unknown): unknown => {
       if (isHttpError(error)) return send(error)
       throw error // any other error is the caller's to see
@@ -1571,7 +1575,7 @@ function wsgified(
     return isPromise(result) ? result.then(send, sendError) : send(result)
   }
 
-  const made = app as unknown as Wsgified<unknown[], unknown>
+  const made = app as unknown as Wsgified
   const request = (url: string, more?: BlankOptions): unknown =>
     made(Request.blank.call(RequestClass as typeof Request, url, more))
   return Object.assign(made, {
@@ -1580,7 +1584,7 @@ function wsgified(
     get: request,
     post: (url: string, POST?: BlankOptions['POST'], more?: BlankOptions) =>
       request(url, { method: 'POST', POST, ...more }),
-    clone: (other: Handler = handler, more: WsgifyOptions<unknown[]> = {}) =>
+    clone: (other: Handler = handler, more: WsgifyOptions = {}) =>
       wsgified(other, { ...options, ...more }),
   })
 }
@@ -1603,25 +1607,20 @@ function answer(req: Request, result: unknown, startResponse: StartResponse): un
 
 /** The table at the head of this chapter. */
 function toApplication(req: Request, result: unknown): Application {
-  if (result === undefined || result === null) return req.response
-  if (typeof result === 'string' || result instanceof Uint8Array) {
-    req.response.write(result)
-    return req.response
-  }
   if (isApplication(result) && !isErrorClass(result)) return result
-  if (typeof result === 'object' && isWebResponse(result)) return fromWebResponse(result)
-  if (typeof result === 'object' && isJson(result)) {
-    req.response.contentType = 'application/json'
-    req.response.body = toBytes(toJson(result))
-    return req.response
+  if (isObject(result) && isWebResponse(result)) return fromWebResponse(result)
+  const res = req.response
+  if (isChunk(result)) res.write(result)
+  else if (isObject(result) && isJson(result)) {
+    res.contentType = 'application/json'
+    res.body = toBytes(toJson(result))
+  } else if (isIterable(result) && !isMapping(result)) res.body = result
+  else if (result !== undefined && result !== null) {
+    throw new TypeError(`A handler returned ${show(result)}. It may return a string or `
+      + 'bytes, an array or plain object (JSON), a Response or another application, an '
+      + 'HTTP error as an instance, an iterator of chunks, or nothing (for req.response)')
   }
-  if (isIterable(result) && !isMapping(result)) {
-    req.response.body = result
-    return req.response
-  }
-  throw new TypeError(`A handler returned ${show(result)}. It may return a string or bytes, an `
-    + 'array or plain object (JSON), a Response or another application, an HTTP error as an '
-    + 'instance, an iterator of chunks, or nothing (then req.response is sent)')
+  return res
 }
 
 const isErrorClass = (value: Application): boolean =>
@@ -1636,8 +1635,8 @@ function isJson(value: object): boolean {
 }
 
 /** A Map iterates over pairs, as every mapping does: these are no chunks. */
-const isMapping = (value: object): boolean => 'entries' in value && Symbol.iterator in value
-  && value.entries === value[Symbol.iterator]
+const isMapping = (map: object): boolean =>
+  'entries' in map && Symbol.iterator in map && map.entries === map[Symbol.iterator]
 
 type WebResponse = InstanceType<typeof globalThis.Response>
 const isWebResponse = (value: object): value is WebResponse =>
@@ -2190,35 +2189,37 @@ class RouteTable {
 }
 
 /** What a mapper takes. */
-export interface MapperOptions {
+export type MapperOptions = Partially<{
   /** Every path must start with it; it is cut off, and put before what is generated. */
-  prefix?: string | null | undefined
-  subDomains?: boolean | undefined
-  subDomainsIgnore?: readonly string[] | undefined
-  /** A regular expression for what comes after the sub-domain: 'example.test'. */
-  domainMatch?: string | undefined
+  prefix: string | null
+  subDomains: boolean; subDomainsIgnore: readonly string[]
+  /** A regular expression for what comes after the sub-domain: 'example[.]test'. */
+  domainMatch: string
   /** Generated paths end in a slash. */
-  appendSlash?: boolean | undefined
-}
+  appendSlash: boolean
+}>
 
-/** What `resource` takes beside the names; actions are given with their methods. */
-export interface ResourceOptions {
-  controller?: unknown
+/** What `resource` takes beside the names; more actions are given with their methods. */
+export type ResourceOptions = Partially<{
+  controller: unknown
   /** { detail: 'GET' } is GET /servers/detail. */
-  collection?: Readonly<Record<string, string>> | undefined
+  collection: Readonly<Record<string, string>>
   /** { action: 'POST' } is POST /servers/{id}/action. */
-  member?: Readonly<Record<string, string>> | undefined
+  member: Readonly<Record<string, string>>
   /** { preview: 'POST' } is POST /servers/new/preview. */
-  new?: Readonly<Record<string, string>> | undefined
-  parentResource?: { memberName: string; collectionName: string } | null | undefined
-  pathPrefix?: string | null | undefined
-  namePrefix?: string | null | undefined
-  requirements?: Requirements | undefined
-  filter?: RouteOptions['filter']
-}
+  new: Readonly<Record<string, string>>
+  parentResource: { memberName: string; collectionName: string } | null
+  pathPrefix: string | null; namePrefix: string | null
+  requirements: Requirements; filter: RouteOptions['filter']
+}>
+
+type MatchEnviron = Partial<Environ> | null | undefined
 
 /** Why one route did or did not match. */
 export interface RouteExplanation { route: Route; matched: boolean; reason: string }
+
+/** Route options that many routes share, and what stands before their paths and names. */
+export type SubMapperOptions = RouteOptions & { pathPrefix?: string; namePrefix?: string }
 
 /** What a Mapper and its submappers share: everything ends in one call of `_connect`. */
 abstract class Connecting {
@@ -2227,13 +2228,13 @@ abstract class Connecting {
   /** Adds a route: (path, options) or (name, path, options). */
   connect(path: string, options?: RouteOptions): Route
   connect(name: string | null, path: string, options?: RouteOptions): Route
-  connect(first: string | null, second: string | RouteOptions = {}, third: RouteOptions = {}): Route {
+  connect(first: string | null, second: string | RouteOptions = {}, third = {}): Route {
     return typeof second === 'string' ? this._connect(first, second, third)
       : this._connect(null, first as string, second)
   }
 
   /** Routes that share options, or prefixes of path and name: `sub.connect('/x')`. */
-  submapper(options: RouteOptions & { pathPrefix?: string; namePrefix?: string }): SubMapper {
+  submapper(options: SubMapperOptions): SubMapper {
     return new SubMapper(this, options)
   }
 }
@@ -2277,7 +2278,9 @@ export class Mapper extends Connecting {
 
   /** Adds copies of routes, below a prefix. */
   extend(routes: readonly Route[], pathPrefix = ''): void {
-    for (const { name, routepath, options } of routes) this.connect(name, pathPrefix + routepath, options)
+    for (const { name, routepath, options } of routes) {
+      this.connect(name, pathPrefix + routepath, options)
+    }
   }
 
   /** A route that RoutesMiddleware answers by sending the client to another template. */
@@ -2288,12 +2291,12 @@ export class Mapper extends Connecting {
   }
 
   /** The variables of the first route that fits, with its defaults; null if none does. */
-  match(url?: string | null, environ?: Partial<Environ> | null): Vars | null {
+  match(url?: string | null, environ?: MatchEnviron): Vars | null {
     return this.routematch(url, environ)?.[0] ?? null
   }
 
   /** The same, with the route. Without environ every method and sub-domain will do. */
-  routematch(url?: string | null, environ?: Partial<Environ> | null): [Vars, Route] | null {
+  routematch(url?: string | null, environ?: MatchEnviron): [Vars, Route] | null {
     const path = this.#path(url, environ)
     if (path === null) return null
     const table = this.#table(environ?.REQUEST_METHOD)
@@ -2306,7 +2309,7 @@ export class Mapper extends Connecting {
   }
 
   /** The path without the prefix; null if it does not start with it. */
-  #path(url: string | null | undefined, environ: Partial<Environ> | null | undefined): string | null {
+  #path(url: string | null | undefined, environ: MatchEnviron): string | null {
     const path = url ?? environ?.PATH_INFO
     const { prefix } = this.options
     if (path === undefined) throw new TypeError('match() needs a path, or environ with PATH_INFO')
@@ -2327,7 +2330,7 @@ export class Mapper extends Connecting {
   }
 
   /** Why a route does not want the request though its path and method fit, or null. */
-  #objection(route: Route, vars: Vars, environ: Partial<Environ> | null | undefined): string | null {
+  #objection(route: Route, vars: Vars, environ: MatchEnviron): string | null {
     if (!route.isGuarded) return null
     const { subDomain, function: admits } = route.conditions as Conditions
     const own = this.options.subDomains ? this.#subDomain(environ) : null
@@ -2341,7 +2344,7 @@ export class Mapper extends Connecting {
     return !admits || admits(environ ?? {}, vars) ? null : 'its condition function said no'
   }
 
-  #subDomain(environ: Partial<Environ> | null | undefined): string | null {
+  #subDomain(environ: MatchEnviron): string | null {
     const [sub] = this.#domains(environ?.['HTTP_HOST'] ?? '')
     return sub === null || this.options.subDomainsIgnore?.includes(sub) ? null : sub
   }
@@ -2350,38 +2353,38 @@ export class Mapper extends Connecting {
   #domains(host: string): [sub: string | null, domain: string, port: string] {
     const [, name = '', port = ''] = /^([^:]*)(:.*)?$/.exec(host) ?? []
     const ending = this.options.domainMatch ?? '[^./]+?\\.[^./]+?'
-    const [, sub = null, domain = name] = new RegExp(`^(.+?)\\.(${ending})$`).exec(name) ?? []
-    return [sub, domain, port]
+    const found = new RegExp(`^(.+?)\\.(${ending})$`).exec(name)
+    return [found?.[1] ?? null, found?.[2] ?? name, port]
   }
 
   /** The host for a URL on a sub-domain; null where the request's own will do. */
   hostFor(environ: Partial<Environ>, subDomain: unknown): string | null {
     const host = environ['HTTP_HOST'] ?? environ.SERVER_NAME ?? ''
     const [sub, domain, port] = this.#domains(host)
-    const isIgnored = !subDomain || this.options.subDomainsIgnore?.includes(String(subDomain))
-    if (!isIgnored) return sub === subDomain ? null : `${String(subDomain)}.${domain}${port}`
-    return sub === null ? null : domain + port
+    const wanted = String(subDomain ?? '')
+    if (wanted === '' || this.options.subDomainsIgnore?.includes(wanted)) {
+      return sub === null ? null : domain + port
+    }
+    return sub === wanted ? null : `${wanted}.${domain}${port}`
   }
 
   /** For each route, why it did or did not match; String() of the list is a text. */
-  explain(url?: string | null, environ?: Partial<Environ> | null): RouteExplanation[] {
+  explain(url?: string | null, environ?: MatchEnviron): RouteExplanation[] {
     const path = this.#path(url, environ)
     let winner: Route | undefined
     const list = this.matchlist.map((route): RouteExplanation => {
       let reason = this.#refusal(route, path, environ)
-      if (reason === null && winner) reason = `it fits, but ${describeRoute(winner)} came first`
+      if (reason === null && winner) reason = `it fits, ${describeRoute(winner)} came first`
       if (reason === null) winner = route
-      const cover = this.matchlist.find((other) => other.rank < route.rank && covers(other, route))
-      const never = cover ? `; it can never match, ${describeRoute(cover)} takes all its paths` : ''
+      const cover = this.matchlist.slice(0, route.rank).find((one) => covers(one, route))
+      const never = cover ? `; it never can, ${describeRoute(cover)} takes all of it` : ''
       return { route, matched: reason === null, reason: (reason ?? 'it fits') + never }
     })
     return Object.assign(list, { toString: () => list.map(({ route, matched, reason }) =>
       `${matched ? '->' : '  '} ${describeRoute(route)}: ${reason}`).join('\n') })
   }
 
-  #refusal(
-    route: Route, path: string | null, environ: Partial<Environ> | null | undefined,
-  ): string | null {
+  #refusal(route: Route, path: string | null, environ: MatchEnviron): string | null {
     if (path === null) return `the path does not start with ${show(this.options.prefix)}`
     const method = environ?.REQUEST_METHOD
     if (method !== undefined && route.methods && !route.methods.includes(method)) {
@@ -2389,17 +2392,20 @@ export class Mapper extends Connecting {
     }
     const table = new RouteTable([route])
     const shape = table.find(path, -1)
-    return shape ? this.#objection(route, table.variables(shape), environ) : 'the path does not fit'
+    if (!shape) return 'the path does not fit'
+    return this.#objection(route, table.variables(shape), environ)
   }
 
   /** The route of this name. */
   named(name: string): Route | undefined { return this.#named.get(name) }
 
   /**
-   * The path for a route's name, or (name null) for the best route that these variables fit;
-   * null if there is none. Variables that are not in the path become the query string.
+   * The path for a route's name, or (name null) for the best route that these variables
+   * fit; null if there is none. Variables that are not in the path become the query.
    */
-  generate(name: string | null, vars: Vars = {}, environ: Partial<Environ> = {}): string | null {
+  generate(
+    name: string | null, vars: Vars = {}, environ: Partial<Environ> = {},
+  ): string | null {
     if (name !== null) {
       const route = this.#named.get(name)
       const all = route && filtered(route, { ...route.defaults, ...vars })
@@ -2425,10 +2431,11 @@ export class Mapper extends Connecting {
     const given = Object.keys(vars)
     return this.matchlist.flatMap((route) => {
       const inPath = route.variables.map(({ name }) => name)
-      const isMissing = route.variables.some(({ kind, name }) => kind !== '.' && !(name in vars))
-      const isOther = Object.entries(route.defaults).some(([key, value]) => value !== null
-        && !inPath.includes(key) && (vars[key] || key === 'controller' || key === 'action')
-        && !isSame(vars[key], value))
+      const isMissing = route.variables.some(({ kind, name }) =>
+        kind !== '.' && !(name in vars))
+      const isOther = Object.entries(route.defaults).some(([key, value]) =>
+        value !== null && !inPath.includes(key) && !isSame(vars[key], value)
+        && (vars[key] || key === 'controller' || key === 'action'))
       if (isMissing || isOther) return []
       const all = new Set([...Object.keys(route.defaults), ...inPath])
       const common = given.filter((key) => all.has(key)).length
@@ -2437,8 +2444,8 @@ export class Mapper extends Connecting {
   }
 
   /**
-   * The seven actions of a REST resource, and what `collection`, `member` and `new` add; each
-   * path also with a mandatory '.format' (routes.Mapper.resource).
+   * The seven actions of a REST resource, and what `collection`, `member` and `new` add;
+   * each path also with a mandatory '.format' (routes.Mapper.resource).
    *
    * @example
    * const mapper = new Mapper()
@@ -2447,47 +2454,63 @@ export class Mapper extends Connecting {
    * //=> { controller: 'servers', action: 'show', id: '42' }
    * mapper.generate('action_server', { id: 42 }) //=> '/servers/42/action'
    */
-  resource(memberName: string, collectionName: string, options: ResourceOptions = {}): void {
-    const { parentResource: parent, requirements, filter, controller = stripSlashes(collectionName) } = options
-    const above = options.pathPrefix ?? (parent ? `${parent.collectionName}/:${parent.memberName}_id` : '')
-    const prefix = options.namePrefix ?? (parent ? `${parent.memberName}_` : '')
-    const base = `/${stripSlashes(`${stripSlashes(above)}/${stripSlashes(collectionName)}`)}`
+  resource(
+    memberName: string, collectionName: string, options: ResourceOptions = {},
+  ): void {
+    const { parentResource, requirements, filter } = options
+    const { collectionName: parents, memberName: parent = '' } = parentResource ?? {}
+    const path = options.pathPrefix ?? (parent && `${parents}/:${parent}_id`)
+    const above = stripSlashes(path)
+    const prefix = options.namePrefix ?? (parent && `${parent}_`)
+    const name = stripSlashes(collectionName)
+    const base = above ? `/${above}/${name}` : `/${name}`
     const memberPath = `${base}/:(id)`
-    const add = (method: string, action: string, path: string, name: string | null): void => {
-      const own = path.startsWith(memberPath) ? { id: MEMBER_ID, ...requirements } : requirements
-      const route = { controller, action, filter, requirements: own, conditions: { method: [method] },
-        memberName, collectionName, parentResource: parent }
-      this.connect(name && `formatted_${name}`, `${path}.:(format)`, route)
-      this.connect(name, path, route)
+    const controller = options.controller ?? name
+    const shared = { controller, filter, memberName, collectionName, parentResource }
+    const add = (method: string, action: string, path: string, routeName = ''): void => {
+      const isMember = path.startsWith(memberPath)
+      const route = { ...shared, action, conditions: { method: [method] },
+        requirements: isMember ? { id: MEMBER_ID, ...requirements } : requirements }
+      this.connect(routeName && `formatted_${routeName}`, `${path}.:(format)`, route)
+      this.connect(routeName, path, route)
     }
-    // The first action of some methods owns the path itself; it is added last, without a name.
-    const addAll = (actions: Map<string, string[]>, path: string, ending: string, named: string[]): void => {
+    // The first action of a method may own the path itself: added last, without a name.
+    const addAll = (
+      actions: Map<string, string[]>, path: string, ending: string, withoutOwner: RegExp,
+    ): void => {
       for (const [method, names] of actions) {
-        const owner = named.includes(method) ? undefined : names.shift()
-        for (const name of names) add(method, name, `${path}/${name}`, `${prefix}${name}_${ending}`)
-        if (owner !== undefined) add(method, owner, path, null)
+        const owner = withoutOwner.test(method) ? undefined : names.shift()
+        for (const one of names) {
+          add(method, one, `${path}/${one}`, `${prefix}${one}_${ending}`)
+        }
+        if (owner !== undefined) add(method, owner, path)
       }
     }
-    addAll(byMethod(options.collection, {}, { POST: 'create' }), base, collectionName, ['GET'])
+    const collection = byMethod(options.collection, {}, { POST: 'create' })
+    addAll(collection, base, collectionName, /^GET$/)
     add('GET', 'index', base, prefix + collectionName)
     for (const [method, names] of byMethod(options.new, { new: 'GET' }, {})) {
-      for (const name of names) {
-        if (name === 'new') add(method, name, `${base}/new`, `${prefix}new_${memberName}`)
-        else add(method, name, `${base}/new/${name}`, `${prefix}${name}_new_${memberName}`)
+      for (const one of names) {
+        const [path, start] = one === 'new' ? ['', ''] : [`/${one}`, `${one}_`]
+        add(method, one, `${base}/new${path}`, `${prefix}${start}new_${memberName}`)
       }
     }
-    const members = byMethod(options.member, { edit: 'GET' }, { PUT: 'update', DELETE: 'delete' })
-    addAll(members, memberPath, memberName, ['GET', 'POST', 'ANY'])
+    const owners = { PUT: 'update', DELETE: 'delete' }
+    const member = byMethod(options.member, { edit: 'GET' }, owners)
+    addAll(member, memberPath, memberName, /^(GET|POST|ANY)$/)
     add('GET', 'show', memberPath, prefix + memberName)
   }
 
   /** The table as Routes prints it. */
   override toString(): string {
     const rows = [['Route name', 'Methods', 'Path', 'Controller', 'action'],
-      ...this.matchlist.map(({ name, methods, routepath, defaults: { controller, action } }) =>
-        [name ?? '', methods?.join(', ') ?? '', routepath, label(controller), label(action)])]
-    const widths = rows[0]?.map((_, at) => Math.max(...rows.map((row) => row[at]?.length ?? 0))) ?? []
-    return rows.map((row) => row.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join(' ')).join('\n')
+      ...this.matchlist.map(({ name, methods, routepath, defaults }) =>
+        [name ?? '', methods?.join(', ') ?? '', routepath,
+          label(defaults['controller']), label(defaults['action'])])]
+    const widths = [0, 1, 2, 3, 4].map((at) =>
+      Math.max(...rows.map((row) => row[at]?.length ?? 0)))
+    return rows.map((row) =>
+      row.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join(' ')).join('\n')
   }
 }
 
@@ -2511,7 +2534,8 @@ function byMethod(
 
 function label(value: unknown): string {
   if (typeof value === 'function') return value.name
-  return typeof value === 'object' && value !== null ? value.constructor.name : String(value ?? '')
+  if (typeof value !== 'object' || value === null) return String(value ?? '')
+  return value.constructor.name
 }
 
 const describeRoute = ({ methods, routepath }: Route): string =>
@@ -2521,21 +2545,24 @@ const describeRoute = ({ methods, routepath }: Route): string =>
 function covers(wide: Route, narrow: Route): boolean {
   if (wide.isGuarded) return false
   const { methods } = wide
-  if (methods && !narrow.methods?.every((method) => methods.includes(method))) return false
+  if (methods && !narrow.methods?.every((one) => methods.includes(one))) return false
   const [mine, theirs] = [segmentsOf(wide), segmentsOf(narrow)]
   return mine.every((segment, at) => {
     const other = theirs[at]
     if (other === undefined) return false
     if (segment === '{.*}' && at === mine.length - 1) return true
     if (theirs.length !== mine.length) return false
-    return segment === other || (segment === '{}' && !/\{(?!\})/.test(other) && other !== '')
+    return segment === other
+      || (segment === '{}' && other !== '' && !/\{(?!\})/.test(other))
   })
 }
 
-/** A template between its slashes, without the names: ['', 'servers', '{}', '{}.{[0-9]+}'] */
-const segmentsOf = ({ parts }: Route): string[] => parts.map((part) =>
-  typeof part === 'string' ? part.replaceAll('{', '\\{')
-    : `{${part.kind === '.' ? '.' : ''}${part.pattern === MEMBER_ID ? '' : part.pattern ?? ''}}`).join('').split('/')
+/** A template between its slashes, without names: ['', 'servers', '{}', '{}.{[0-9]+}'] */
+const segmentsOf = ({ parts }: Route): string[] => parts.map((part) => {
+  if (typeof part === 'string') return part.replaceAll('{', '\\{')
+  const pattern = part.pattern === MEMBER_ID ? '' : part.pattern ?? ''
+  return `{${part.kind === '.' ? '.' : ''}${pattern}}`
+}).join('').split('/')
 
 const isSame = (a: unknown, b: unknown): boolean =>
   a === b || (typeof b === 'string' && typeof a !== 'object' && String(a) === b)
@@ -2543,7 +2570,8 @@ const isSame = (a: unknown, b: unknown): boolean =>
 const isExternal = ({ options, routepath }: Route): boolean =>
   options.static === true && routepath.includes('://')
 
-const filtered = ({ options: { filter } }: Route, vars: Vars): Vars => filter ? filter(vars) : vars
+const filtered = ({ options: { filter } }: Route, vars: Vars): Vars =>
+  filter ? filter(vars) : vars
 
 /** A path from a route's template and these variables; null where they do not fit. */
 function buildPath(route: Route, given: Vars, appendSlash = false): string | null {
@@ -2559,10 +2587,13 @@ function buildPath(route: Route, given: Vars, appendSlash = false): string | nul
   }
   let path = ''
   for (const part of route.parts) {
-    const value = typeof part === 'string' ? part : vars[part.name] ?? null
-    if (typeof part === 'string') path += part
-    else if (value !== null) path += (part.kind === '.' && value !== '' ? '.' : '') + quoteUrl(String(value))
-    else if (part.kind !== '.') return null
+    if (typeof part === 'string') {
+      path += part
+      continue
+    }
+    const value = vars[part.name] ?? (part.kind === '.' ? '' : null)
+    if (value === null) return null
+    path += (part.kind === '.' && value !== '' ? '.' : '') + quoteUrl(String(value))
   }
   if (!path.startsWith('/') && !route.options.static) path = `/${path}`
   if (appendSlash && !path.endsWith('/')) path += '/'
@@ -2588,9 +2619,9 @@ function queryOf(pairs: [string, unknown][]): string {
 /** Part of a mapper: prefixes concatenate, the outer first; other options are shared. */
 class SubMapper extends Connecting {
   readonly #parent: Connecting
-  readonly #options: RouteOptions & { pathPrefix?: string; namePrefix?: string }
+  readonly #options: SubMapperOptions
 
-  constructor(parent: Connecting, options: RouteOptions) {
+  constructor(parent: Connecting, options: SubMapperOptions) {
     super()
     this.#parent = parent
     this.#options = options
@@ -2601,9 +2632,10 @@ class SubMapper extends Connecting {
     const options: RouteOptions = { ...shared, ...own }
     for (const [key, value] of Object.entries(own)) {
       const outer = shared[key]
-      if (isDictionary(outer) && isDictionary(value)) options[key] = { ...outer, ...value }
+      const areBoth = isDictionary(outer) && isDictionary(value)
+      if (areBoth) options[key] = { ...outer, ...value }
     }
-    // Routes names a route by its path where it was given a path only, but not under a prefix.
+    // Without a name the path is the name, but not below a name prefix (as in Routes).
     const fullName = namePrefix === undefined ? name ?? path : name && namePrefix + name
     return this.#parent._connect(fullName, pathPrefix + path, options)
   }
@@ -2638,39 +2670,39 @@ export class URLGenerator {
   }
 
   /**
-   * The URL for a route's name; an unknown name is a raw URL. `qualified`, `host`, `protocol`
-   * and `anchor` are not variables; `host_` and `anchor_` are, without the underscore.
+   * The URL for a route's name; an unknown name is a raw URL. `qualified`, `host`,
+   * `protocol` and `anchor` are no variables; `host_` and `anchor_` are, without the '_'.
    */
   url(name: string | null, vars: Vars = {}): string {
     const { qualified, protocol, anchor, host, ...rest } = vars
-    for (const key of ['host', 'anchor']) {
-      if (!(`${key}_` in rest)) continue
-      rest[key] = rest[`${key}_`]
-      delete rest[`${key}_`]
+    for (const key of ['host_', 'anchor_']) {
+      if (key in rest) rest[key.slice(0, -1)] = rest[key]
+      delete rest[key]
     }
+    const asked = { qualified, protocol, anchor, host }
     const route = name === null ? undefined : this.mapper.named(name)
     if (name !== null && !route) {
       const script = name.startsWith('/') ? this.environ.SCRIPT_NAME ?? '' : ''
-      return this.#complete(script + name + queryOf(Object.entries(rest)), { qualified, protocol, anchor, host })
+      return this.#complete(script + name + queryOf(Object.entries(rest)), asked)
     }
     const all = route ? filtered(route, { ...route.defaults, ...rest }) : rest
     const { _anchor, _host, _protocol, ...own } = all // a filter may set these
     const subHost = this.#subDomainHost(route, own)
     const path = route ? this.mapper.build(route, own, this.environ)
       : this.mapper.generate(null, own, this.environ)
-    if (path !== null) {
-      return this.#complete(path, { qualified, protocol: protocol ?? _protocol,
-        anchor: anchor ?? _anchor, host: host ?? _host ?? subHost })
+    if (path === null) {
+      throw new GenerationError(`There is no URL for ${show(name)} with `
+        + `${JSON.stringify(rest)}: give every variable of the template, as required`)
     }
-    throw new GenerationError(`No URL for ${show(name)} with ${JSON.stringify(rest)}: every `
-      + 'variable of the template must be given, and fit its requirement')
+    return this.#complete(path, { qualified, protocol: protocol ?? _protocol,
+      anchor: anchor ?? _anchor, host: host ?? _host ?? subHost })
   }
 
-  /** The same, beginning from the variables of the current request; null takes one away. */
+  /** The same, from the variables of the current request on; null takes one away. */
   current(name: string | null = null, vars: Vars = {}): string {
     const memory = this.environ['wsgiorg.routing_args']?.[1] ?? {}
-    const all = Object.entries({ ...memory, ...vars }).filter(([, value]) => value !== null)
-    return this.url(name, Object.fromEntries(all))
+    const all = Object.entries({ ...memory, ...vars })
+    return this.url(name, Object.fromEntries(all.filter(([, value]) => value !== null)))
   }
 
   /** Takes the variable sub_domain away where it becomes part of the host. */
@@ -2683,36 +2715,39 @@ export class URLGenerator {
   }
 
   #complete(path: string, { qualified, protocol, anchor, host }: Vars): string {
-    const url = path + (anchor === undefined || anchor === null ? '' : `#${quoteUrl(String(anchor))}`)
-    if (!host && (protocol === undefined || protocol === null) && !qualified) return url
-    const { environ } = this
-    const scheme = environ['wsgi.url_scheme'] ?? 'http'
-    const port = environ.SERVER_PORT === (scheme === 'https' ? '443' : '80') ? '' : `:${environ.SERVER_PORT ?? ''}`
-    const own = environ['HTTP_HOST'] ?? `${environ.SERVER_NAME ?? ''}${port}`
-    const target = String(host || (qualified ? own : own.split(':', 1)[0])).replace(/\/$/, '')
+    const url = path + (isGiven(anchor) ? `#${quoteUrl(String(anchor))}` : '')
+    if (!host && !isGiven(protocol) && !qualified) return url
+    const { SERVER_NAME: name = '', SERVER_PORT: port = '' } = this.environ
+    const scheme = this.environ['wsgi.url_scheme'] ?? 'http'
+    const isUsual = port === (scheme === 'https' ? '443' : '80')
+    const own = this.environ['HTTP_HOST'] ?? (isUsual ? name : `${name}:${port}`)
+    const target = host || (qualified ? own : own.replace(/:.*/, ''))
     const start = protocol === '' ? '' : `${String(protocol ?? scheme)}:`
-    return `${start}//${target}/${url.replace(/^\/+/, '')}`
+    return `${start}//${String(target).replace(/\/$/, '')}/${url.replace(/^\/+/, '')}`
   }
 }
 
-// 7. Routing apps ─────────────────────────────────────────────────────────────────────────
-// Arrives: environ with PATH_INFO '/servers/42'. Leaves: the same environ with the match in
-// `wsgiorg.routing_args`, handed to the application that the match names. Router matches and
-// dispatches, Resource turns actions into method calls, URLMap mounts whole applications: it
-// is why '/v1/servers/42' is SCRIPT_NAME '/v1' and PATH_INFO '/servers/42' here.
+const isGiven = (value: unknown): boolean => value !== undefined && value !== null
+
+// 7. Routing apps ───────────────────────────────────────────────────────────────────────
+// Arrives: environ with PATH_INFO '/servers/42'. Leaves: the same environ with the match
+// in `wsgiorg.routing_args`, handed to the application that the match names. Router
+// matches and dispatches, Resource turns actions into method calls, URLMap mounts whole
+// applications: it is why '/v1/servers/42' is SCRIPT_NAME '/v1' and PATH_INFO
+// '/servers/42' here.
 
 type RouteHandler<P extends string> = (req: Request, params: PathParams<P>) => unknown
 
 /**
- * Sends each request to the controller of its route (nova.wsgi.Router). A path without the
- * method is 405, HEAD falls back to GET, OPTIONS answers Allow.
+ * Sends each request to the controller of its route (nova.wsgi.Router). A path without
+ * the method is 405, HEAD falls back to GET, OPTIONS answers Allow.
  *
  * @example
  * const router = new Router()
  * router.get('/servers/{id}', (req, { id }) => ({ id }))
  * await (await Request.blank('/servers/42').getResponse(router)).json() //=> { id: '42' }
  * const res = await Request.blank('/servers/42', { method: 'PUT' }).getResponse(router)
- * [res.status, res.headers.get('Allow')] //=> ['405 Method Not Allowed', 'GET, HEAD, OPTIONS']
+ * [res.statusCode, res.headers.get('Allow')] //=> [405, 'GET, HEAD, OPTIONS']
  */
 export class Router {
   /** The whole of dispatching: the match names an application, which wsgify calls. */
@@ -2727,43 +2762,37 @@ export class Router {
   readonly map: Mapper
   readonly _router: RoutesMiddleware
 
-  /** `methodNotAllowed: false` answers 404 where a path is known but not its method, as nova. */
-  constructor(mapper: Mapper = new Mapper(), options: { methodNotAllowed?: boolean } = {}) {
+  /** `methodNotAllowed: false`, as nova: 404 where a path is known but not its method. */
+  constructor(map: Mapper = new Mapper(), options: { methodNotAllowed?: boolean } = {}) {
     const dispatch = (this.constructor as typeof Router)._dispatch as ApplicationFunction
     const isPlain = options.methodNotAllowed === false
-    this.map = mapper
-    this._router = new RoutesMiddleware((environ, startResponse) =>
-      isPlain || environ['routes.route'] || !this.#answersFor(environ)
-        ? dispatch(environ, startResponse)
-        : this.#allowed(environ).__call__(environ, startResponse), mapper)
+    this.map = map
+    this._router = new RoutesMiddleware((environ, startResponse) => {
+      const refusal = isPlain || environ['routes.route'] ? null : this.#refusal(environ)
+      return refusal ? refusal.__call__(environ, startResponse)
+        : dispatch(environ, startResponse)
+    }, map)
   }
 
   __call__(environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
     return this._router.__call__(environ, startResponse)
   }
 
-  /** Without a match: false where the dispatcher goes on, to GET's route or to a 404. */
-  #answersFor(environ: Environ): boolean {
-    if (environ.REQUEST_METHOD === 'HEAD' && this._router.route(environ, 'GET')) return false
-    return this.#methods(environ).length > 0
-  }
-
-  /** The methods under which this path would match. */
-  #methods(environ: Environ): string[] {
-    const all = new Set(this.map.matchlist.flatMap(({ methods }) => methods ?? []))
-    return [...all].filter((method) =>
-      this.map.routematch(environ.PATH_INFO, { ...environ, REQUEST_METHOD: method }))
-  }
-
-  #allowed(environ: Environ): Response | HTTPException {
-    const methods = this.#methods(environ)
-    const more = methods.includes('GET') ? ['HEAD', 'OPTIONS'] : ['OPTIONS']
-    const allow = [...new Set([...methods, ...more])].join(', ')
-    return environ.REQUEST_METHOD === 'OPTIONS' ? new Response({ allow })
+  /** The answer where other methods match; null: dispatching goes on, to GET or a 404. */
+  #refusal(environ: Environ): Response | HTTPException | null {
+    const { REQUEST_METHOD: method, PATH_INFO: path } = environ
+    if (method === 'HEAD' && this._router.route(environ, 'GET')) return null
+    const known = new Set(this.map.matchlist.flatMap(({ methods }) => methods ?? []))
+    const methods = [...known].filter((other) =>
+      this.map.routematch(path, { ...environ, REQUEST_METHOD: other }))
+    if (methods.length === 0) return null
+    if (methods.includes('GET')) methods.push('HEAD')
+    const allow = [...new Set([...methods, 'OPTIONS'])].join(', ')
+    return method === 'OPTIONS' ? new Response({ allow })
       : new HTTPMethodNotAllowed({ headers: [['Allow', allow]] })
   }
 
-  /** Adds a route to an application, with constant variables (WebOb's do-it-yourself Router). */
+  /** Adds a route to an application, with constants (WebOb's do-it-yourself Router). */
   addRoute(template: string, controller: Application, vars: Vars = {}): this {
     this.map.connect(template, { ...vars, controller })
     return this
@@ -2799,9 +2828,10 @@ export class Router {
         + `(req, params), not ${show(handler)}; addRoute() takes an application`)
     }
     const controller = wsgify((req) => handler(req, paramsOf(req) as PathParams<P>))
-    const route = this.map.connect(template, { controller, conditions: { method: [method] } })
-    if (route.variables.every(({ name }) => name !== 'controller')) return this
-    throw new TypeError(`${show(template)}: {controller} names the handler; rename the variable`)
+    const vars = { controller, conditions: { method: [method] } }
+    const { variables } = this.map.connect(template, vars)
+    if (variables.every(({ name }) => name !== 'controller')) return this
+    throw new TypeError(`${show(template)}: {controller} names the handler; rename it`)
   }
 }
 
@@ -2814,7 +2844,7 @@ function paramsOf(req: Request): Vars {
 }
 
 /**
- * Matches the path, notes the result in environ, calls the application (routes.middleware).
+ * Matches a path, notes the result in environ, calls the application (routes.middleware).
  *
  * @example
  * const mapper = new Mapper()
@@ -2826,12 +2856,9 @@ function paramsOf(req: Request): Vars {
 export class RoutesMiddleware {
   readonly app: Application
   readonly mapper: Mapper
-  readonly #options: { useMethodOverride?: boolean; pathInfo?: boolean }
+  readonly #options: RoutesOptions
 
-  constructor(
-    app: Application, mapper: Mapper,
-    options: { useMethodOverride?: boolean; pathInfo?: boolean } = {},
-  ) {
+  constructor(app: Application, mapper: Mapper, options: RoutesOptions = {}) {
     this.app = app
     this.mapper = mapper
     this.#options = options
@@ -2844,10 +2871,11 @@ export class RoutesMiddleware {
       return redirect ? this.#redirect(redirect, environ, startResponse)
         : callApplication(this.app, environ, startResponse)
     }
-    return this.#options.useMethodOverride ? overriddenMethod(new Request(environ)).then(run) : run()
+    if (!this.#options.useMethodOverride) return run()
+    return overriddenMethod(new Request(environ)).then(run)
   }
 
-  /** Matches, as `method` if given, and sets the environ keys; whether a route was found. */
+  /** Matches, as `method` if given, sets the environ keys; true if there is a route. */
   route(environ: Environ, method: string = environ.REQUEST_METHOD): boolean {
     const isOwn = method === environ.REQUEST_METHOD
     const found = this.mapper.routematch(environ.PATH_INFO,
@@ -2871,6 +2899,8 @@ export class RoutesMiddleware {
   }
 }
 
+type RoutesOptions = { useMethodOverride?: boolean; pathInfo?: boolean }
+
 /** A router inside a router keeps the outer one's variables. */
 function inherit(vars: Vars, outer: Vars | undefined): void {
   for (const key in outer) {
@@ -2882,9 +2912,9 @@ function inherit(vars: Vars, outer: Vars | undefined): void {
 /** The variable path_info is what is left of the path; what came before it is a mount. */
 function movePath(environ: Environ, vars: Vars): void {
   const rest = String(vars['path_info'] ?? '')
-  const path = environ.PATH_INFO
+  const all = environ.PATH_INFO
   environ.PATH_INFO = rest.startsWith('/') ? rest : `/${rest}`
-  environ.SCRIPT_NAME += path.endsWith(`/${rest}`) ? path.slice(0, -rest.length - 1) : path
+  environ.SCRIPT_NAME += all.endsWith(`/${rest}`) ? all.slice(0, -rest.length - 1) : all
 }
 
 /** `_method` in the query string, else in the form of a POST. */
@@ -2902,11 +2932,11 @@ async function overriddenMethod(req: Request): Promise<string | undefined> {
  * `controller.actions['os-stop'](req, {id, body})`.
  *
  * @example
- * const servers = { show: (req: Request, { id }: { id: string }) => ({ server: { id } }) }
+ * const servers = { show: (req: Request, { id }: { id: string }) => ({ id }) }
  * const mapper = new Mapper()
  * mapper.resource('server', 'servers', { controller: new Resource(servers) })
  * const res = await Request.blank('/servers/42').getResponse(new Router(mapper))
- * await res.json() //=> { server: { id: '42' } }
+ * await res.json() //=> { id: '42' }
  */
 export class Resource {
   readonly controller: object
@@ -2932,14 +2962,13 @@ export class Resource {
 
   /** The body's single key names the action; only the controller's own table counts. */
   #bodyAction(body: unknown): Method {
-    const isObject = typeof body === 'object' && body !== null && !Array.isArray(body)
-    const [name = '', ...others] = isObject ? Object.keys(body) : []
-    if (!isObject || name === '' || others.length > 0) {
-      throw new HTTPBadRequest('The body must be an object with one key, the name of the action.')
+    const [name, next] = isObject(body) && !Array.isArray(body) ? Object.keys(body) : []
+    if (!name || next !== undefined) {
+      throw new HTTPBadRequest('The body must be an object with one key, the action.')
     }
     const { actions = {} } = this.controller as { actions?: Record<string, unknown> }
     const found = Object.hasOwn(actions, name) ? actions[name] : undefined
-    if (typeof found !== 'function') throw new HTTPBadRequest(`There is no such action: ${name}`)
+    if (typeof found !== 'function') throw new HTTPBadRequest(`No such action: ${name}`)
     return found.bind(this.controller) as Method
   }
 }
@@ -2948,27 +2977,23 @@ type Method = (...args: unknown[]) => unknown
 
 /** A controller's method by its public name, bound; never one that every object has. */
 function methodOf(controller: object, name: unknown): Method | null {
-  if (typeof name !== 'string' || name.startsWith('_') || name === 'constructor') return null
-  let holder: object | null = controller
-  while (holder && holder !== Object.prototype && !Object.hasOwn(holder, name)) {
-    holder = Object.getPrototypeOf(holder) as object | null
-  }
-  if (!holder || holder === Object.prototype) return null
+  if (typeof name !== 'string' || /^(_|constructor$)/.test(name)) return null
   const method = (controller as Record<string, unknown>)[name]
-  return typeof method === 'function' ? method.bind(controller) as Method : null
+  const isOwn = method !== (Object.prototype as Record<string, unknown>)[name]
+  return isOwn && typeof method === 'function' ? method.bind(controller) as Method : null
 }
 
 /** The JSON in a body; null where it is empty; 415 where it is something else. */
 async function jsonBody(req: Request): Promise<unknown> {
   if ((await req.bytes()).length === 0) return null
-  const isJson = req.contentType === '' || /^application\/(.+\+)?json$/i.test(req.contentType)
+  const isJson = /^(application\/(.+\+)?json)?$/i.test(req.contentType)
   if (!isJson) throw new HTTPUnsupportedMediaType()
   return req.json()
 }
 
 /**
- * A class as an application: a new instance for each request, a method for each verb; with
- * `action` among the variables, `{action}_{verb}` (WebOb's rest_controller).
+ * A class as an application: a new instance for each request, a method for each verb;
+ * with `action` among the variables, `{action}_{verb}` (WebOb's rest_controller).
  *
  * @example
  * class Hello {
@@ -2997,7 +3022,8 @@ export interface Mount { domain: string | null; prefix: string; app: Application
 
 /**
  * Mounts applications below prefixes, optionally on hosts: the longest prefix wins, at a
- * segment's end ('/v1' takes '/v1/x', not '/v1x'); '/' takes the rest (paste.urlmap.URLMap).
+ * segment's end ('/v1' takes '/v1/x', not '/v1x'); '/' takes the rest
+ * (paste.urlmap.URLMap).
  *
  * @example
  * const where = wsgify((req) => [req.scriptName, req.pathInfo])
@@ -3017,19 +3043,20 @@ export class URLMap {
     for (const [key, app] of Object.entries(table)) this.set(key, app)
   }
 
-  /** '/v1', 'http://host:80/v1', [host, '/v1'], or 'domain host port 80 /v1' as in an ini. */
+  /** '/v1', 'http://host:80/v1', [host, '/v1'], or an ini's 'domain host port 80 /v1'. */
   set(key: string | readonly [string | null, string], app: Application): this {
     const mount = { ...parseMount(key), app }
     this.delete(key)
     this.#mounts.push(mount)
     // Hosts come before no host, and longer prefixes before shorter ones.
     this.#mounts.sort((a, b) => Number(a.domain === null) - Number(b.domain === null)
-      || (a.domain ?? '').localeCompare(b.domain ?? '') || b.prefix.length - a.prefix.length)
+      || (a.domain ?? '').localeCompare(b.domain ?? '')
+      || b.prefix.length - a.prefix.length)
     return this
   }
   delete(key: string | readonly [string | null, string]): boolean {
     const { domain, prefix } = parseMount(key)
-    const at = this.#mounts.findIndex((one) => one.domain === domain && one.prefix === prefix)
+    const at = this.#mounts.findIndex((m) => m.domain === domain && m.prefix === prefix)
     if (at >= 0) this.#mounts.splice(at, 1)
     return at >= 0
   }
@@ -3050,7 +3077,8 @@ export class URLMap {
   /** The mount for a request. A subclass may choose by other things too. */
   _find(environ: Environ, path: string): Mount | undefined {
     const own = (environ['HTTP_HOST'] ?? environ.SERVER_NAME ?? '').toLowerCase()
-    const [host, port = environ['wsgi.url_scheme'] === 'https' ? '443' : '80'] = own.split(':')
+    const standard = environ['wsgi.url_scheme'] === 'https' ? '443' : '80'
+    const [host, port = standard] = own.split(':')
     return this.#mounts.find(({ domain, prefix }) =>
       (domain === null || domain === host || domain === `${host}:${port}`)
       && (path === prefix || path.startsWith(`${prefix}/`)))
@@ -3066,35 +3094,38 @@ function parseMount(key: string | readonly [string | null, string]): Omit<Mount,
   if (path && !path.startsWith('/')) {
     throw new TypeError(`The URLMap key ${show(key)} must start with "/" or "http://"`)
   }
-  return { domain: domain?.toLowerCase() ?? null, prefix: path.replace(/\/{2,}/g, '/').replace(/\/$/, '') }
+  const prefix = path.replace(/\/{2,}/g, '/').replace(/\/$/, '')
+  return { domain: domain?.toLowerCase() ?? null, prefix }
 }
 
 /** 'domain api.test port 80 /v1' -> 'http://api.test:80/v1' */
 function urlOfWords(key: string, words: string): string {
-  const domains = [...words.matchAll(/domain\s+(\S+)/g)]
-  const ports = [...words.matchAll(/port\s+(\d+)/g)]
+  const domains = Array.from(words.matchAll(/domain\s+(\S+)/g), ([, name]) => name)
+  const ports = Array.from(words.matchAll(/port\s+(\d+)/g), ([, port]) => `:${port}`)
   if (domains.length !== 1 || ports.length > 1) {
-    throw new TypeError(`The URLMap key ${show(key)} must be "domain NAME port NUMBER /path", each `
-      + 'word once; a port needs a domain')
+    throw new TypeError(`The URLMap key ${show(key)} must be "domain NAME port NUMBER `
+      + '/path", each word once; a port needs a domain')
   }
   const path = key.slice(words.length).replace(/^(?=[^/])/, '/')
-  return `http://${domains[0]?.[1] ?? ''}${ports[0] ? `:${ports[0][1] ?? ''}` : ''}${path}`
+  return `http://${domains.join('')}${ports.join('')}${path}`
 }
 
-// 8. Filters ─────────────────────────────────────────────────────────────────────────────
-// Arrives: a request on its way in, and later its answer on the way out. Leaves: both, perhaps
-// changed. A filter is an application around an application; these are oslo.middleware's, and
-// each is used in three ways:
-//     new RequestId(app)                        around one application
-//     RequestId.factory(globalConf, {})(app)    as a factory, with the ini's own keys
-//     paste.filter_factory = mini-wsgi:RequestId.factory          in an ini file
+// 8. Filters ────────────────────────────────────────────────────────────────────────────
+// Arrives: a request on its way in, later its answer on its way out. Leaves: the same, or
+// changed. A filter is an application around an application; these are oslo.middleware's.
+// Each is used in three ways, and understands an ini file's strings in all of them:
+//     new RequestBodySizeLimiter(app, { maxRequestBodySize: 1024 })
+//     RequestBodySizeLimiter.factory({}, { max_request_body_size: '1024' })(app)
+//     paste.filter_factory = mini-wsgi:RequestBodySizeLimiter.factory      in an ini file
 
 /** Keys and values of an ini section. */
 export type Conf = Record<string, string>
 
+type Options = Readonly<Record<string, unknown>>
+
 /**
- * The base of filters: override `processRequest` (an answer ends the way in) and
- * `processResponse` (nova.wsgi.Middleware).
+ * The base of filters: override `processRequest`, whose result, if any, is the answer,
+ * and `processResponse` (nova.wsgi.Middleware).
  *
  * @example
  * class Tag extends Middleware {
@@ -3107,67 +3138,63 @@ export type Conf = Record<string, string>
  * (await Request.blank('/').getResponse(app)).headers.get('X-Tag') //=> 'v1'
  */
 export class Middleware {
-  readonly app: Application
-  readonly options: Readonly<Record<string, unknown>>
+  readonly application: Application
+  readonly options: Options
+  readonly #app: ApplicationFunction = wsgify((req) => this._handle(req))
 
-  constructor(app: Application, options: Readonly<Record<string, unknown>> = {}) {
-    this.app = app
+  constructor(application: Application, options: Options = {}) {
+    this.application = application
     this.options = options
   }
 
   /** For `paste.filter_factory`: the ini's max_age becomes the option maxAge. */
   static factory(globalConf: Conf, localConf: Conf = {}): Filter {
-    const options = Object.fromEntries(Object.entries({ ...globalConf, ...localConf })
-      .map(([key, value]) => [key.replace(/_([a-z])/g, (_, c: string) => c.toUpperCase()), value]))
-    return (app) => new this(app, options)
+    const options = Object.entries({ ...globalConf, ...localConf }).map(([key, value]) =>
+      [key.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase()), value])
+    return (app) => new this(app, Object.fromEntries(options) as Options)
   }
 
-  processRequest(_req: Request): unknown { return undefined }
-  processResponse(res: Response, _req: Request): Response | Promise<Response> { return res }
+  processRequest(_: Request): unknown { return undefined }
+  processResponse(res: Response, _: Request): Response | Promise<Response> { return res }
 
   __call__(environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
-    const req = new Request(environ)
-    const early = this.processRequest(req)
-    if (isPromise(early)) return early.then((late) => this.#goOn(req, late, startResponse)) as Promise<Body>
-    return this.#goOn(req, early, startResponse)
+    return this.#app(environ, startResponse)
   }
 
-  #goOn(req: Request, early: unknown, startResponse: StartResponse): Body | Promise<Body> {
-    if (early) return callApplication(early as Application, req.environ, startResponse)
-    if (this.processResponse === Middleware.prototype.processResponse) {
-      return callApplication(this.app, req.environ, startResponse)
-    }
-    return this.#process(req, startResponse)
+  /** The whole of filtering: the way in, the application, the way out. */
+  _handle(req: Request): unknown {
+    return whenKnown(this.processRequest(req), (early) => early || this.#goOn(req))
   }
 
-  async #process(req: Request, startResponse: StartResponse): Promise<Body> {
-    const res = await this.processResponse(await req.getResponse(this.app), req)
-    return res.__call__(req.environ, startResponse)
+  /** Without a way out the application answers by itself, and stays sync if it is. */
+  #goOn(req: Request): unknown {
+    const { application, processResponse } = this
+    if (processResponse === Middleware.prototype.processResponse) return application
+    return req.getResponse(application).then((res) => this.processResponse(res, req))
   }
 }
 
-const isTrue = (value: unknown): boolean => /^(true|1|on|yes)$/i.test(String(value ?? ''))
+/** Uses a value now if it is here, else later: promises are passed on, never made. */
+const whenKnown = <T, R>(value: T | Promise<T>, use: (value: T) => R): R | Promise<R> =>
+  isPromise(value) ? value.then(use) as Promise<R> : use(value)
 
-const listOf = (value: unknown): string[] => (Array.isArray(value) ? value as unknown[]
-  : String(value ?? '').split(',')).map((one) => String(one).trim()).filter(Boolean)
-
-function numberOption(name: string, value: unknown, otherwise: number): number {
-  const number = Number(value ?? otherwise)
-  if (Number.isInteger(number) && number >= 0 && value !== '') return number
-  throw new TypeError(`${name} = ${JSON.stringify(value)} must be a whole number, 0 or more`)
+/** An option as text, which is what an ini file has; if it is wrong, nothing starts. */
+function option(of: Middleware, name: string, form: RegExp, otherwise?: unknown): string {
+  const text = String(of.options[name] ?? otherwise ?? '')
+  if (form.test(text)) return text
+  throw new TypeError(`${of.constructor.name}: ${name} is ${show(text)}; write ${form}`)
 }
 
-/** Adds headers to an answer without waiting for its body. */
-const addingHeaders = (
-  startResponse: StartResponse, add: (headers: ResponseHeaders) => void,
-): StartResponse => (status, headers, excInfo) => {
-  const list = [...headers]
-  add(new ResponseHeaders(list))
-  return startResponse(status, list, excInfo)
-}
+const FLAG = /^(true|1|on|yes|false|0|off|no)$/i
+const isOn = (flag: string): boolean => /^(true|1|on|yes)$/i.test(flag)
+
+/** 'a, b' or ['a', 'b'] -> ['a', 'b'] */
+const listOf = (value: unknown): string[] =>
+  String(value ?? '').split(',').map((word) => word.trim()).filter(Boolean)
 
 /**
- * Gives each request an id, in environ and in the answer's X-OpenStack-Request-ID.
+ * Gives each request an id, in environ and in the answer's X-OpenStack-Request-ID; an id
+ * that came with the request is kept as the global one.
  *
  * @example
  * const app = new RequestId(wsgify((req) => String(req.environ['openstack.request_id'])))
@@ -3175,199 +3202,170 @@ const addingHeaders = (
  * (await res.text()) === res.headers.get('x-openstack-request-id') //=> true
  */
 export class RequestId extends Middleware {
-  override __call__(environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
-    const id = `req-${crypto.randomUUID()}`
+  override processRequest({ environ }: Request): void {
     const outer = environ['HTTP_X_OPENSTACK_REQUEST_ID'] ?? ''
-    const uuid = /^req-[a-f0-9]{8}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{12}$/
-    if (uuid.test(outer)) environ['openstack.global_request_id'] = outer
-    environ['openstack.request_id'] = id
-    return callApplication(this.app, environ, addingHeaders(startResponse, (headers) => {
-      if (!headers.has('x-openstack-request-id')) headers.append('x-openstack-request-id', id)
-    }))
+    if (REQUEST_ID.test(outer)) environ['openstack.global_request_id'] = outer
+    environ['openstack.request_id'] = `req-${crypto.randomUUID()}`
+  }
+
+  override processResponse(res: Response, req: Request): Response | Promise<Response> {
+    const id = String(req.environ['openstack.request_id'])
+    if (!res.headers.has(ID_HEADER)) res.headers.set(ID_HEADER, id)
+    return res
   }
 }
 
+const ID_HEADER = 'x-openstack-request-id'
+const REQUEST_ID = /^req-[a-f\d]{8}-[a-f\d]{4}-[a-f\d]{4}-[a-f\d]{4}-[a-f\d]{12}$/
+
 /**
- * Refuses bodies of more bytes than `maxRequestBodySize` (114688): by Content-Length at once,
- * else while they are read.
+ * Refuses bodies of more than `maxRequestBodySize` bytes (114688): by Content-Length, or,
+ * where there is none, while they are read.
  *
  * @example
- * const app = new RequestBodySizeLimiter(wsgify((req) => req.text()), { maxRequestBodySize: 4 })
+ * const app = new RequestBodySizeLimiter(wsgify((req) => req.text()),
+ *   { maxRequestBodySize: 4 })
  * const req = Request.blank('/', { method: 'POST', body: 'too long' })
  * (await req.getResponse(app)).status //=> '413 Request Entity Too Large'
  */
 export class RequestBodySizeLimiter extends Middleware {
-  readonly #limit: number
+  readonly #limit = Number(option(this, 'maxRequestBodySize', /^\d+$/, 114688))
 
-  constructor(app: Application, options: Readonly<Record<string, unknown>> = {}) {
-    super(app, options)
-    this.#limit = numberOption('maxRequestBodySize', options['maxRequestBodySize'], 114688)
-  }
-
-  override processRequest(req: Request): unknown {
-    const length = req.contentLength
-    if (length === null) {
-      req.environ['wsgi.input'] = new LimitedInput(req.environ['wsgi.input'], this.#limit)
-    } else if (length > this.#limit) {
-      return new HTTPRequestEntityTooLarge({ explanation:
-        `Request is too large. Larger than max_request_body_size (${this.#limit}).` })
-    }
+  override processRequest({ environ, contentLength: length }: Request): unknown {
+    if (length !== null) return length > this.#limit && tooLarge(this.#limit)
+    environ['wsgi.input'] = limited(environ['wsgi.input'], this.#limit)
     return undefined
   }
 }
 
-/** An input that fails once more bytes than allowed have come. */
-class LimitedInput implements Input {
-  readonly #input: Input
-  readonly #limit: number
-  #count = 0
+const tooLarge = (limit: number): HTTPException => new HTTPRequestEntityTooLarge({
+  explanation: `Request is too large. Larger than max_request_body_size (${limit}).` })
 
-  constructor(input: Input, limit: number) {
-    this.#input = input
-    this.#limit = limit
+/** An input that fails once more than `limit` bytes have come. */
+function limited(input: Input, limit: number): Input {
+  let left = limit
+  const counted = (chunk: Uint8Array): Uint8Array => {
+    left -= chunk.length
+    if (left < 0) throw tooLarge(limit)
+    return chunk
   }
-
-  async read(size = -1): Promise<Uint8Array> {
-    if (size >= 0) return this.#counted(await this.#input.read(size))
-    const chunks: Uint8Array[] = []
-    for await (const chunk of this) chunks.push(chunk)
-    return joinBytes(chunks)
-  }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
-    for await (const chunk of this.#input) yield this.#counted(chunk)
-  }
-
-  #counted(chunk: Uint8Array): Uint8Array {
-    this.#count += chunk.length
-    if (this.#count <= this.#limit) return chunk
-    throw new HTTPRequestEntityTooLarge({ explanation:
-      `Request is too large. Larger than ${this.#limit}.` })
+  return {
+    // One byte more than there may be is enough to know: a longer body is never gathered.
+    read: async (size = -1) =>
+      counted(await input.read(size < 0 ? left + 1 : Math.min(size, left + 1))),
+    async *[Symbol.asyncIterator]() {
+      for await (const chunk of input) yield counted(chunk)
+    },
   }
 }
 
 /**
- * Takes scheme, host and address from a trusted proxy's Forwarded or X-Forwarded-* headers.
- * Off unless `enableProxyHeadersParsing`: any client can send these headers.
+ * Takes scheme, host and address from a proxy's Forwarded or X-Forwarded-* headers. Any
+ * client can send these: off unless `enableProxyHeadersParsing`.
  *
  * @example
- * const inner = wsgify((req) => req.url)
- * const app = new HTTPProxyToWSGI(inner, { enableProxyHeadersParsing: true })
+ * const app = new HTTPProxyToWSGI(wsgify((req) => req.url),
+ *   { enableProxyHeadersParsing: true })
  * const headers = { 'X-Forwarded-Proto': 'https', 'X-Forwarded-Host': 'api.test' }
- * await (await Request.blank('/x', { headers }).getResponse(app)).text() //=> 'https://api.test/x'
+ * const res = await Request.blank('/x', { headers }).getResponse(app)
+ * await res.text() //=> 'https://api.test/x'
  */
 export class HTTPProxyToWSGI extends Middleware {
-  override processRequest({ environ }: Request): unknown {
-    if (!isTrue(this.options['enableProxyHeadersParsing'])) return undefined
-    const { proto, host, for: address } = environ['HTTP_FORWARDED']
-      ? parseForwarded(environ['HTTP_FORWARDED']) : {
-        proto: lastHop(environ['HTTP_X_FORWARDED_PROTO']),
-        host: lastHop(environ['HTTP_X_FORWARDED_HOST']),
-        for: lastHop(environ['HTTP_X_FORWARDED_FOR']),
-      }
-    if (proto === 'http' || proto === 'https') environ['wsgi.url_scheme'] = proto
-    if (host && HOST.test(host)) environ['HTTP_HOST'] = host
-    if (address && isAddress(address)) environ.REMOTE_ADDR = address
-    const prefix = environ['HTTP_X_FORWARDED_PREFIX']
-    if (prefix && /^\/[^/\\]/.test(prefix)) {
+  readonly #isOn = isOn(option(this, 'enableProxyHeadersParsing', FLAG, false))
+
+  override processRequest({ environ }: Request): void {
+    if (!this.#isOn) return
+    const { HTTP_X_FORWARDED_PREFIX: prefix = '' } = environ
+    const proto = nearest(environ, 'PROTO')
+    const host = nearest(environ, 'HOST')
+    const ip = nearest(environ, 'FOR').replace(/^\[(.*)\](:\d+)?$|^([\d.]+):\d+$/, '$1$3')
+    if (/^https?$/.test(proto)) environ['wsgi.url_scheme'] = proto
+    if (HOST.test(host)) environ['HTTP_HOST'] = host
+    if (isAddress(ip)) environ.REMOTE_ADDR = ip
+    if (/^\/[^/\\]/.test(prefix)) {
       environ.SCRIPT_NAME = prefix.replace(/\/+$/, '') + (environ.SCRIPT_NAME ?? '')
     }
-    return undefined
   }
+}
+
+/** What our own proxy wrote, last of all; it was only told what comes before it. */
+function nearest(environ: Environ, name: 'PROTO' | 'HOST' | 'FOR'): string {
+  const { HTTP_FORWARDED: forwarded } = environ // RFC 7239: for=10.0.0.1;proto="https"
+  const list = forwarded || environ[`HTTP_X_FORWARDED_${name}`] || ''
+  const hop = list.slice(list.lastIndexOf(',') + 1).trim()
+  const field = new RegExp(`(?:^|;)\\s*${name}\\s*=\\s*"?([^";]*)`, 'i')
+  return forwarded ? field.exec(hop)?.[1]?.trim() ?? '' : hop
 }
 
 /** A host and port (RFC 3986 section 3.2.2), without anything that could end it. */
 const HOST = /^(\[[\da-f:.]+\]|[\w.~!$&'()*+,;=%-]+)(:\d{1,5})?$/i
 
-/** The hop nearest to us is the last of the list: the one that our own proxy wrote. */
-const lastHop = (list: string | undefined): string | undefined => list?.split(',').at(-1)?.trim()
-
-/** The last element of a Forwarded header (RFC 7239 section 4). */
-function parseForwarded(header: string): Record<string, string | undefined> {
-  const fields: Record<string, string> = new Dict()
-  for (const pair of (lastHop(header) ?? '').split(';')) {
-    const [, name = '', value = ''] = /^\s*([^=\s]+)\s*=\s*"?(.*?)"?\s*$/.exec(pair) ?? []
-    fields[name.toLowerCase()] = value
-  }
-  return fields
-}
-
-function isAddress(text: string): boolean {
-  const numbers = /^(\d{1,3})\.(\d{1,3})\.(\d{1,3})\.(\d{1,3})$/.exec(text)?.slice(1)
-  if (numbers) return numbers.every((number) => Number(number) < 256)
-  return /^[\da-f:]*:[\da-f:.]*$/i.test(text) && text.length < 46
-}
+/** Four numbers up to 255, or what the platform takes for IPv6. */
+const isAddress = (text: string): boolean =>
+  /^((25[0-5]|2[0-4]\d|1\d\d|[1-9]?\d)(\.(?!$)|$)){4}$/.test(text)
+  || (/^[\da-f:.]+$/i.test(text) && URL.canParse(`http://[${text}]`))
 
 /**
- * Lets the pages of `allowedOrigin` (one or a list) call the application from a browser.
+ * Lets the pages of `allowedOrigin`, one or a list, call the application from a browser.
+ * '*' is any page, and then none has credentials (oslo gives them).
  *
  * @example
  * const app = new CORS(wsgify(() => 'hello'), { allowedOrigin: 'https://ui.test' })
- * const res = await Request.blank('/', { headers: { Origin: 'https://ui.test' } }).getResponse(app)
+ * const req = Request.blank('/', { headers: { Origin: 'https://ui.test' } })
+ * const res = await req.getResponse(app)
  * res.headers.get('Access-Control-Allow-Origin') //=> 'https://ui.test'
  */
 export class CORS extends Middleware {
-  readonly #origins: string[]
-  readonly #methods: string[]
-  readonly #headers: string[]
-  readonly #credentials: boolean
+  readonly #origins = listOf(option(this, 'allowedOrigin', /\S/))
+  readonly #methods = listOf(this.options['allowMethods'] ?? ALL_METHODS)
+  readonly #headers = listOf([SIMPLE_HEADERS, this.options['allowHeaders']]).map(lower)
+  readonly #exposed = listOf(this.options['exposeHeaders']).join(',')
+  readonly #maxAge = Number(option(this, 'maxAge', /^\d+$/, 3600))
+  readonly #hasCredentials = isOn(option(this, 'allowCredentials', FLAG, true))
 
-  constructor(app: Application, options: Readonly<Record<string, unknown>> = {}) {
-    super(app, options)
-    this.#origins = listOf(options['allowedOrigin'])
-    if (this.#origins.length === 0) {
-      throw new TypeError('CORS needs allowed_origin (allowedOrigin in code): an origin such as '
-        + '"https://ui.example", or a list of them')
-    }
-    this.#methods = listOf(options['allowMethods'] ?? 'OPTIONS,GET,HEAD,POST,PUT,DELETE,TRACE,PATCH')
-    this.#headers = [...listOf(options['allowHeaders']), ...SIMPLE_HEADERS]
-      .map((name) => name.toLowerCase())
-    this.#credentials = isTrue(options['allowCredentials'] ?? true)
-  }
-
-  override processResponse(res: Response, req: Request): Response {
+  override processResponse(res: Response, req: Request): Response | Promise<Response> {
     if (res.headers.has('Access-Control-Allow-Origin')) return res
-    const origin = this.#allowed(req.headers.get('Origin'))
-    if (req.method === 'OPTIONS') return this.#preflight(res, req, origin)
-    if (origin === null) return res
-    res.headers.set('Vary', [...res.headers.getAll('Vary'), 'Origin'].join(','))
-    this.#allow(res, origin)
-    const exposed = listOf(this.options['exposeHeaders'])
-    if (exposed.length > 0) res.headers.set('Access-Control-Expose-Headers', exposed.join(','))
-    return res
+    if (req.method === 'OPTIONS') return this.#preflight(res, req)
+    return this.#allow(res, req, {
+      'Vary': [...res.headers.getAll('Vary'), 'Origin'].join(','),
+      'Access-Control-Expose-Headers': this.#exposed,
+    })
   }
 
-  #preflight(answered: Response, req: Request, origin: string | null): Response {
-    const isFine = answered.statusCode >= 200 && answered.statusCode < 300
-    const res = isFine ? answered : new Response({ headerlist: [], status: 200, appIter: [] })
-    const method = req.headers.get('Access-Control-Request-Method')
+  /** May a page send this method with these headers? The application need not know. */
+  async #preflight(answer: Response, req: Request): Promise<Response> {
+    const isKept = /^2/.test(answer.status)
+    if (!isKept) await new BodyReader(answer.body).end()
+    const res = isKept ? answer : new Response({ status: 200, headerlist: [] })
+    const method = req.headers.get('Access-Control-Request-Method') ?? ''
     const headers = listOf(req.headers.get('Access-Control-Request-Headers'))
-    const isAllowed = origin !== null && method !== null && this.#methods.includes(method)
-      && headers.every((name) => this.#headers.includes(name.toLowerCase()))
-    if (!isAllowed) return res
-    res.headers.set('Vary', 'Origin')
-    this.#allow(res, origin)
-    const maxAge = numberOption('maxAge', this.options['maxAge'], 3600)
-    if (maxAge > 0) res.headers.set('Access-Control-Max-Age', String(maxAge))
-    res.headers.set('Access-Control-Allow-Methods', method)
-    if (headers.length > 0) res.headers.set('Access-Control-Allow-Headers', headers.join(','))
-    return res
+    const isKnown = headers.every((name) => this.#headers.includes(lower(name)))
+    if (!isKnown || !this.#methods.includes(method)) return res
+    return this.#allow(res, req, {
+      'Vary': 'Origin',
+      'Access-Control-Max-Age': String(this.#maxAge || ''),
+      'Access-Control-Allow-Methods': method,
+      'Access-Control-Allow-Headers': headers.join(','),
+    })
   }
 
-  /** The origin to name in the answer: an exact one, or '*'. */
-  #allowed(origin: string | null): string | null {
-    if (origin === null) return null
-    return this.#origins.includes(origin) ? origin : this.#origins.includes('*') ? '*' : null
-  }
-
-  #allow(res: Response, origin: string): void {
+  /** Sets these headers where the origin is one of ours, but none that is empty. */
+  #allow(res: Response, req: Request, headers: Record<string, string>): Response {
+    const asked = req.headers.get('Origin')
+    const origin = asked && [asked, '*'].find((one) => this.#origins.includes(one))
+    if (!origin) return res
     res.headers.set('Access-Control-Allow-Origin', origin)
-    if (this.#credentials && origin !== '*') res.headers.set('Access-Control-Allow-Credentials', 'true')
+    const isExact = this.#hasCredentials && origin !== '*'
+    headers['Access-Control-Allow-Credentials'] = isExact ? 'true' : ''
+    for (const name in headers) if (headers[name]) res.headers.set(name, headers[name])
+    return res
   }
 }
 
-const SIMPLE_HEADERS = ['Accept', 'Accept-Language', 'Content-Type', 'Cache-Control',
-  'Content-Language', 'Expires', 'Last-Modified', 'Pragma']
+const lower = (text: string): string => text.toLowerCase()
+const ALL_METHODS = 'OPTIONS,GET,HEAD,POST,PUT,DELETE,TRACE,PATCH'
+const SIMPLE_HEADERS = 'Accept,Accept-Language,Content-Type,Cache-Control,'
+  + 'Content-Language,Expires,Last-Modified,Pragma'
 
 /**
  * Answers 500 for an unexpected error; its text goes to `wsgi.errors` only.
@@ -3378,14 +3376,13 @@ const SIMPLE_HEADERS = ['Accept', 'Accept-Language', 'Content-Type', 'Cache-Cont
  * (await req.getResponse(app)).status //=> '500 Internal Server Error'
  */
 export class CatchErrors extends Middleware {
-  override async __call__(environ: Environ, startResponse: StartResponse): Promise<Body> {
-    const req = new Request(environ)
+  override async _handle(req: Request): Promise<unknown> {
     try {
-      const res = await req.getResponse(this.app)
-      return res.__call__(environ, startResponse)
+      return await req.getResponse(this.application)
     } catch (error) {
-      environ['wsgi.errors'].write(`${req.method} ${req.path}: ${errorText(error)}\n`)
-      return new HTTPInternalServerError().__call__(environ, startResponse)
+      if (isHttpError(error)) throw error // wsgify answers with it
+      req.environ['wsgi.errors'].write(`${req.method} ${req.path}: ${errorText(error)}\n`)
+      return new HTTPInternalServerError()
     }
   }
 }
@@ -3394,56 +3391,55 @@ const errorText = (error: unknown): string =>
   error instanceof Error ? error.stack ?? String(error) : show(error)
 
 /**
- * Writes one line a request to `wsgi.errors`, when its body has ended.
+ * Writes one line a request to `wsgi.errors`, when the answer's body is closed. It stands
+ * around CatchErrors: an error that nobody answers is the server's to log.
  *
  * @example
  * const lines: string[] = []
  * const environ = { 'wsgi.errors': { write: (line: string) => lines.push(line) } }
- * const req = Request.blank('/servers/42', { environ })
+ * const req = Request.blank('/v1', { environ })
  * await (await req.getResponse(new AccessLog(wsgify(() => 'hello')))).text()
- * lines[0]?.replace(/[0-9.]+ ms/, '1 ms') //=> '- "GET /servers/42 HTTP/1.0" 200 5 1 ms\n'
+ * lines[0]?.replace(/[0-9.]+ ms/, '1 ms') //=> '- "GET /v1 HTTP/1.0" 200 5 1 ms\n'
  */
 export class AccessLog extends Middleware {
   override async __call__(environ: Environ, startResponse: StartResponse): Promise<Body> {
     const started = performance.now()
     const { method, pathQs, remoteAddr } = new Request(environ)
     let code = '-'
-    const body = await callApplication(this.app, environ, (status, headers, excInfo) => {
+    let bytes = 0
+    const body = await callApplication(this.application, environ, (status, ...rest) => {
       code = status.slice(0, 3)
-      return startResponse(status, headers, excInfo)
+      return startResponse(status, ...rest)
     })
-    return counted(body, (bytes) => {
+    const count = (chunk: Chunk): void => { bytes += toBytes(chunk).length }
+    return watchedBody(body, (step) => { if (!step.done) count(step.value) }, () => {
       const took = (performance.now() - started).toFixed(1)
-      environ['wsgi.errors'].write(`${remoteAddr ?? '-'} "${method} ${pathQs} `
-        + `${environ.SERVER_PROTOCOL}" ${code} ${bytes} ${took} ms\n`)
+      environ['wsgi.errors'].write(`${remoteAddr ?? '-'} "${method} ${pathQs} ${
+        environ.SERVER_PROTOCOL}" ${code} ${bytes} ${took} ms\n`)
     })
   }
 }
 
-/** The same body; `ended` is told the number of bytes when it is closed or has ended. */
-function counted(body: Body, ended: (bytes: number) => void): Body {
+/**
+ * The same body, sync if it was: `see` is shown each step, the end too, and `closing` is
+ * called when the body is closed, which its consumer owes it (chapter 1).
+ */
+function watchedBody(
+  body: Body, see: (step: IteratorResult<Chunk>) => void, closing: () => void,
+): Body {
   const reader = new BodyReader(body)
-  let bytes = 0
-  let isOpen = true
-  const finish = (): void => {
-    if (isOpen) ended(bytes)
-    isOpen = false
+  const watched = {
+    [reader.isSync ? Symbol.iterator : Symbol.asyncIterator]: () => watched,
+    next: () => whenKnown(reader.next(), (step) => {
+      see(step)
+      return step
+    }),
+    close(): unknown {
+      closing()
+      return reader.end()
+    },
   }
-  const see = (step: IteratorResult<Chunk>): IteratorResult<Chunk> => {
-    if (step.done) finish()
-    else bytes += toBytes(step.value).length
-    return step
-  }
-  const next = (): unknown => {
-    const step = reader.next()
-    return isPromise(step) ? step.then(see) : see(step)
-  }
-  const close = (): unknown => {
-    finish()
-    return reader.end()
-  }
-  const iterator = { next, [reader.isSync ? Symbol.iterator : Symbol.asyncIterator]: () => iterator }
-  return Object.assign(iterator, { close }) as unknown as Body
+  return watched as unknown as Body
 }
 
 // 9. Config ──────────────────────────────────────────────────────────────────────────────
@@ -4007,176 +4003,157 @@ export async function pipelineFactory(
   return app
 }
 
-// 10. Seeing it work ─────────────────────────────────────────────────────────────────────
-// Arrives: any application. Leaves: the same, watched. `validator` stands between a server
-// and an application, or between any two layers, and throws where either breaks the contract
-// of chapter 1. It ports wsgiref.validate; the tests of this file wrap every application in it.
+// 10. Seeing it work ────────────────────────────────────────────────────────────────────
+// Arrives: any application. Leaves: the same, watched. `validator` stands between server
+// and application, or between any two layers, and throws where one of them breaks the
+// contract of chapter 1; all tests run inside it. `trace` shows the way that our request
+// takes through the layers, `describe` the layers themselves.
 
 /**
  * Asserts PEP 3333 on both sides of an application (wsgiref.validate.validator).
  *
  * @example
  * const wrong = (() => 'hello') as unknown as Application
- * validator(wrong)(Request.blank('/').environ, () => () => {}) //=> throws /body.*a bare string/
+ * const { environ } = Request.blank('/')
+ * validator(wrong)(environ, () => () => {}) //=> throws /returned a bare string: "hello"/
  */
 export function validator(app: Application | DecoratedMethod): ApplicationFunction {
   return (...args: unknown[]) => {
-    check(args.length === 2, 'server', `called the application with ${args.length} arguments`,
-      'pass environ and startResponse')
+    check(args.length === 2, 'server called with other than two arguments', 'pass two')
     const [environ, startResponse] = args as [Environ, StartResponse]
     checkEnviron(environ)
     environ['wsgi.input'] = checkedInput(environ['wsgi.input'])
     environ['wsgi.errors'] = checkedErrors(environ['wsgi.errors'])
-    const state: Started = { status: null }
+    const state = { isStarted: false, isClosed: false }
     const body = callApplication(app as Application, environ, (...given) =>
       checkedStart(given, state, startResponse))
-    return isPromise(body) ? (body.then((late) => checkedBody(late, state)) as Promise<Body>)
-      : checkedBody(body, state)
+    return whenKnown(body, (known) => checkedBody(known, state))
   }
 }
 
-type Started = { status: string | null }
+type Checked = { isStarted: boolean; isClosed: boolean }
 
-/** A violation names the layer, what it did, and what to do instead. */
-function check(isFine: unknown, layer: string, did: string, repair: string): asserts isFine {
-  if (!isFine) throw new TypeError(`validator: the ${layer} ${did}; ${repair}`)
+/** A violation says which layer did what, quotes it, and says what to do instead. */
+function check(ok: unknown, did: string, repair: string, ...what: unknown[]): asserts ok {
+  if (!ok) throw new TypeError(`validator: the ${[did, ...what.map(show)].join(': ')}; ${repair}`)
 }
 
-const CGI_KEYS = ['REQUEST_METHOD', 'SERVER_NAME', 'SERVER_PORT', 'wsgi.version', 'wsgi.url_scheme',
-  'wsgi.input', 'wsgi.errors', 'wsgi.multithread', 'wsgi.multiprocess', 'wsgi.run_once']
+const isText = (value: unknown): boolean => typeof value === 'string'
+
+/** The form of each key of environ, '' standing for one that is left out. */
+const FORMS: readonly (readonly [keys: string, form: RegExp, repair: string])[] = [
+  ['REQUEST_METHOD SERVER_NAME SERVER_PORT', /./, 'set it'],
+  ['wsgi.multithread wsgi.multiprocess wsgi.run_once', /./, 'set it'],
+  ['wsgi.version', /^\d+,\d+$/, 'use [1, 0]'],
+  ['wsgi.url_scheme', /^https?$/, 'use "http" or "https"'],
+  ['SCRIPT_NAME', /^(?!\/$)/, 'make it "" and PATH_INFO "/"'],
+  ['SCRIPT_NAME PATH_INFO', /^(\/|$)/, 'start it with "/" or leave it empty'],
+  ['CONTENT_LENGTH', /^\d*$/, 'write the number of bytes'],
+  ['HTTP_CONTENT_TYPE HTTP_CONTENT_LENGTH', /^$/, 'leave out HTTP_'],
+]
 
 function checkEnviron(environ: Environ): void {
-  const prototype = typeof environ === 'object' && environ !== null
-    ? Object.getPrototypeOf(environ) as object | null : undefined
-  const isPlain = prototype === null
-    || (prototype !== undefined && Object.getPrototypeOf(prototype) === null && !Array.isArray(environ))
-  check(isPlain, 'server', `gave ${show(environ)} as environ`, 'give a plain dictionary')
-  for (const key of CGI_KEYS) check(key in environ, 'server', `left out environ['${key}']`, 'set it')
-  for (const key of ['HTTP_CONTENT_TYPE', 'HTTP_CONTENT_LENGTH']) {
-    check(!(key in environ), 'server', `set environ['${key}']`, `call it ${key.slice(5)}`)
-  }
+  const prototype = Object.getPrototypeOf(Object(environ)) as object | null
+  const isPlain = environ && (!prototype || Object.getPrototypeOf(prototype) === null)
+  check(isPlain, 'server gave as environ', 'give a plain object', environ)
   for (const [key, value] of Object.entries(environ)) {
-    check(key.includes('.') || typeof value === 'string' || value === undefined, 'server',
-      `set environ['${key}'] to ${show(value)}`, 'keys without a dot hold strings')
+    const isFine = key.includes('.') || isText(value ?? '')
+    check(isFine, `server set ${key}`, 'keys without a dot hold strings', value)
   }
-  const version = environ['wsgi.version']
-  check(Array.isArray(version) && version.length === 2, 'server',
-    `set wsgi.version to ${show(version)}`, 'use [1, 0]')
-  check(/^https?$/.test(environ['wsgi.url_scheme']), 'server',
-    `set wsgi.url_scheme to ${show(environ['wsgi.url_scheme'])}`, 'use "http" or "https"')
-  checkPaths(environ)
-  check(typeof environ['wsgi.errors']?.write === 'function', 'server',
-    'gave a wsgi.errors without write()', 'give an object with write(text)')
-}
-
-function checkPaths({ SCRIPT_NAME: script = '', PATH_INFO: path, CONTENT_LENGTH: length }: Environ): void {
-  check(script === '' || script.startsWith('/'), 'server',
-    `set SCRIPT_NAME to ${show(script)}`, 'start it with "/" or leave it empty')
-  check(script !== '/', 'server', 'set SCRIPT_NAME to "/"', 'make it "" and PATH_INFO "/"')
-  check(!path || path.startsWith('/'), 'server',
-    `set PATH_INFO to ${show(path)}`, 'start it with "/" or leave it empty')
-  check(path || script, 'server', 'left SCRIPT_NAME and PATH_INFO empty', 'one of them must say the path')
-  check(!length || /^\d+$/.test(length), 'server',
-    `set CONTENT_LENGTH to ${show(length)}`, 'it is a number of bytes')
+  for (const [keys, form, repair] of FORMS) {
+    for (const key of keys.split(' ')) {
+      const value = environ[key] ?? ''
+      check(form.test(String(value)), `server set ${key}`, repair, value)
+    }
+  }
+  const path = environ.SCRIPT_NAME || environ.PATH_INFO
+  check(path, 'server left SCRIPT_NAME and PATH_INFO empty', 'put the path into one')
 }
 
 function checkedInput(input: Input): Input {
-  check(typeof input?.read === 'function' && Symbol.asyncIterator in input, 'server',
-    `gave ${show(input)} as wsgi.input`, 'give an object with read(size?) and async iteration')
-  if (input instanceof BufferedInput) return input // ours: Request knows that it can read it again
+  const isInput = typeof input?.read === 'function' && Symbol.asyncIterator in input
+  check(isInput, 'server gave as wsgi.input', 'it needs read(size?) and iteration', input)
+  if (input instanceof BufferedInput) return input // Request knows that it can rewind it
   return {
-    read: async (...sizes: unknown[]) => {
-      check(sizes.length <= 1 && (sizes[0] === undefined || typeof sizes[0] === 'number'), 'application',
-        `called wsgi.input.read(${sizes.map(show).join(', ')})`, 'pass a number of bytes, or nothing')
-      const chunk = await input.read(...sizes as [number])
-      check(chunk instanceof Uint8Array, 'server', `read ${show(chunk)} from wsgi.input`, 'return bytes')
-      return chunk
+    async read(...sizes: unknown[]) {
+      const isSize = sizes.length < 2 && /^(undefined|number)$/.test(typeof sizes[0])
+      check(isSize, 'application called wsgi.input.read', 'pass a number', ...sizes)
+      return input.read(...sizes as [number])
     },
     [Symbol.asyncIterator]: () => input[Symbol.asyncIterator](),
   }
 }
 
 function checkedErrors(errors: Environ['wsgi.errors']): Environ['wsgi.errors'] {
-  return { write: (text: unknown) => {
-    check(typeof text === 'string', 'application', `wrote ${show(text)} to wsgi.errors`, 'write a string')
+  const isFine = typeof errors?.write === 'function'
+  check(isFine, 'server gave as wsgi.errors', 'it needs write(text)', errors)
+  return { write(text: string) {
+    check(isText(text), 'application wrote to wsgi.errors', 'write a string', text)
     return errors.write(text)
   } }
 }
 
-function checkedStart(given: unknown[], state: Started, startResponse: StartResponse): Write {
-  const [status, headers, excInfo] = given as [string, HeaderList, unknown]
-  check(given.length === 2 || given.length === 3, 'application',
-    `called startResponse with ${given.length} arguments`, 'pass status, headers and perhaps excInfo')
-  check(state.status === null || excInfo, 'application', 'called startResponse twice',
-    'a second call must pass the error as its third argument, excInfo')
-  check(typeof status === 'string' && /^[1-9]\d\d .*$/.test(status), 'application',
-    `gave the status ${show(status)}`, 'write three digits, a space and a reason: "200 OK"')
+function checkedStart(given: unknown[], state: Checked, start: StartResponse): Write {
+  const [status, headers, excInfo = null] = given as Parameters<StartResponse>
+  const isAgain = state.isStarted && !excInfo
+  check(!isAgain, 'application called startResponse twice', 'pass excInfo', status)
+  const isStatus = isText(status) && /^[1-9]\d\d [^\x00-\x1f]*$/.test(status)
+  check(isStatus, 'application gave the status', 'write it as in "200 OK"', status)
+  const isList = Array.isArray(headers) && given.length < 4
+  check(isList, 'application gave as headers', 'give a list of [name, value]', headers)
+  const isError = typeof excInfo === 'object'
+  check(isError, 'application gave as excInfo', 'give the error that was caught', excInfo)
   checkHeaders(headers, Number(status.slice(0, 3)))
-  check(excInfo === undefined || excInfo === null || typeof excInfo === 'object', 'application',
-    `gave ${show(excInfo)} as excInfo`, 'pass the error that was caught')
-  state.status = status
-  const write = excInfo === undefined ? startResponse(status, headers)
-    : startResponse(status, headers, excInfo)
-  check(typeof write === 'function', 'server', 'returned no write() from startResponse', 'return one')
+  state.isStarted = true
+  const write = start(status, headers, ...given.slice(2))
   return (chunk) => {
-    checkChunk(chunk, 'wrote')
+    checkChunk(chunk)
     return write(chunk)
   }
 }
 
-const HOP_BY_HOP = /^(connection|keep-alive|proxy-authenticate|proxy-authorization|te|trailers|transfer-encoding|upgrade)$/i
+/** These are about the connection, which is the server's (RFC 9110 section 7.6.1). */
+const HOP_BY_HOP = new RegExp('^(connection|keep-alive|proxy-authenticate|'
+  + 'proxy-authorization|te|trailers|transfer-encoding|upgrade)$', 'i')
 
 function checkHeaders(headers: HeaderList, code: number): void {
-  check(Array.isArray(headers), 'application', `gave ${show(headers)} as headers`, 'give a list of [name, value]')
-  let hasType = false
-  for (const pair of headers as unknown[]) {
-    check(Array.isArray(pair) && pair.length === 2 && pair.every((text) => typeof text === 'string'),
-      'application', `gave the header ${show(pair)}`, 'give [name, value], both strings')
-    const [name, value] = pair as [string, string]
-    check(/^[A-Za-z][\w-]*$/.test(name) && !/[-_]$/.test(name), 'application',
-      `gave the header name ${show(name)}`, 'use letters, digits and "-", and end in a letter or digit')
-    check(name.toLowerCase() !== 'status', 'application', 'gave a header named Status', 'use the first argument')
-    check(!HOP_BY_HOP.test(name), 'application', `gave the hop-by-hop header ${name}`, 'leave it to the server')
-    check(!/[\x00-\x08\x0a-\x1f\x7f]/.test(value), 'application',
-      `gave ${name} the value ${show(value)}`, 'take out the control characters')
-    hasType ||= name.toLowerCase() === 'content-type'
+  for (const pair of headers) {
+    const isPair = Array.isArray(pair) && pair.length === 2 && pair.every(isText)
+    check(isPair, 'application gave the header', 'give [name, value], both strings', pair)
+    const [name, value] = pair
+    const isName = /^[a-z]([\w-]*[a-z\d])?$/i.test(name)
+    check(isName, 'application named a header', 'use letters, digits and "-"', name)
+    const isOwn = !HOP_BY_HOP.test(name) && !/^status$/i.test(name)
+    check(isOwn, 'application gave the header', 'leave that to the server', name)
+    const isPlain = !/[\x00-\x1f\x7f]/.test(value)
+    check(isPlain, `application set ${name}`, 'take out the control characters', value)
   }
-  const mayHave = code !== 204 && code !== 304
-  check(hasType === mayHave, 'application', `answered ${code} ${hasType ? 'with' : 'without'} a Content-Type`,
-    mayHave ? 'add the header' : 'there is no body: leave it out')
+  const fields = new ResponseHeaders(headers)
+  const hasType = fields.has('Content-Type')
+  const isBare = code === 204 || code === 304
+  check(!isBare || !hasType, `application gave ${code} a Content-Type`, 'leave it out')
+  const isEmpty = isBare || code === 205 || fields.get('Content-Length') === '0'
+  check(isEmpty || hasType, `application gave ${code} no Content-Type`, 'set it')
 }
 
-const checkChunk = (chunk: unknown, did: string): void =>
-  check(typeof chunk === 'string' || chunk instanceof Uint8Array, 'application',
-    `${did} the chunk ${show(chunk)}`, 'a chunk is a string or bytes')
+function checkChunk(chunk: unknown): void {
+  const isChunk = isText(chunk) || chunk instanceof Uint8Array
+  check(isChunk, 'application sent the chunk', 'send strings or bytes', chunk)
+}
 
-function checkedBody(body: Body, state: Started): Body {
-  check(typeof body !== 'string', 'application', `returned the body ${show(body)}, a bare string`,
-    'return a list: [text]')
-  check(!(body instanceof Uint8Array) && isIterable(body), 'application', `returned ${show(body)} as body`,
-    'return an iterable of strings or bytes')
-  const reader = new BodyReader(body)
-  let closed = false
-  const see = (step: IteratorResult<Chunk>): IteratorResult<Chunk> => {
-    if (step.done) return step
-    check(state.status !== null, 'application', 'sent a chunk before startResponse', 'call it first')
-    checkChunk(step.value, 'sent')
-    return step
-  }
-  const iterator = {
-    next(): unknown {
-      check(!closed, 'server', 'read the body after closing it', 'stop reading first')
-      const step = reader.next()
-      return isPromise(step) ? step.then(see) : see(step)
-    },
-    close(): unknown {
-      check(!closed, 'server', 'closed the body twice', 'call close() once')
-      closed = true
-      return reader.end()
-    },
-    [reader.isSync ? Symbol.iterator : Symbol.asyncIterator]: () => iterator,
-  }
-  return iterator as unknown as Body
+function checkedBody(body: Body, state: Checked): Body {
+  check(!isText(body), 'application returned a bare string', 'return [text]', body)
+  const isBody = isIterable(body) && !(body instanceof Uint8Array)
+  check(isBody, 'application returned', 'return an iterable of strings or bytes', body)
+  return watchedBody(body, (step) => {
+    check(!state.isClosed, 'server read on after close()', 'close when all is read')
+    if (step.done) return
+    check(state.isStarted, 'application sent a chunk', 'call startResponse before')
+    checkChunk(step.value)
+  }, () => {
+    check(!state.isClosed, 'server closed a body twice', 'call close() once')
+    state.isClosed = true
+  })
 }
 
 // 11. Hosting ────────────────────────────────────────────────────────────────────────────
@@ -4184,6 +4161,9 @@ function checkedBody(body: Body, state: Started): Body {
 // node:http or a web-standard Request. Leaves: the environ of chapter 1; and when the
 // application has answered, status, headers and body in the platform's own form. Nothing here
 // touches the process.
+
+type FetchRequest = InstanceType<typeof globalThis.Request>
+type FetchResponse = InstanceType<typeof globalThis.Response>
 
 /**
  * An application as a fetch handler: for Workers, Deno, Bun and service workers.
@@ -4212,9 +4192,9 @@ export function toFetch(
 }
 
 const webResponse = (status: string, headers: HeaderList, body: unknown): FetchResponse =>
-  new (webBodyClass())(body, {
+  new globalThis.Response(body as string, {
     status: Number(status.slice(0, 3)), statusText: status.slice(4), headers,
-  }) as unknown as FetchResponse
+  })
 
 async function webFailure(error: unknown, environ: Environ): Promise<FetchResponse> {
   const isAnswer = error instanceof Error && '__call__' in error
@@ -4329,7 +4309,7 @@ export function fromFetch(
 }
 
 /** An input as a ReadableStream, read when it is pulled. */
-function inputStream(input: Input): WebStream {
+function inputStream(input: Input): ReadableStream<Uint8Array> {
   const iterator = input[Symbol.asyncIterator]()
   return new ReadableStream({
     async pull(controller) {
@@ -4528,7 +4508,7 @@ class NodeExchange {
   #declared = -1   // Content-Length of the answer, where there is one
   #sent = 0
   #reader: BodyReader | undefined
-  #controller: { signal: Signal; abort(): void } | undefined
+  #controller: { signal: AbortSignal; abort(): void } | undefined
   #isOver = false
 
   constructor(host: NodeHost, req: NodeRequest, res: NodeResponse) {
@@ -4538,7 +4518,7 @@ class NodeExchange {
     this.input = new NodeInput(req, host.options.maxBody ?? Infinity)
   }
 
-  get signal(): Signal {
+  get signal(): AbortSignal {
     if (!this.#controller) {
       this.#controller = new AbortController()
       if (!this.#isOver) this.#host.watch(this)
@@ -5031,7 +5011,7 @@ class WSGIServer {
   }
 
   /** Serves until SIGINT or SIGTERM, or until `signal` fires; a second signal cuts it short. */
-  async serveForever(signal?: Signal): Promise<void> {
+  async serveForever(signal?: AbortSignal): Promise<void> {
     const node = builtin<NodeProcess>('node:process')
     const stop = (): void => { void this.shutdown(this.#stopping ? 0 : this.#grace) }
     const survive = (reason: unknown): void => { console.error(`Unhandled rejection: ${errorText(reason)}`) }

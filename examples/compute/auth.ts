@@ -4,7 +4,7 @@
 import {
   HTTPForbidden, HTTPUnauthorized, Middleware, Response, type Environ, type Request,
 } from '../../mini-wsgi.ts'
-import { PROJECTS, USERS, catalog } from './data.ts'
+import { PROJECTS, USERS } from './data.ts'
 import { Fault } from './fault.ts'
 import { store, type Token } from './store.ts'
 
@@ -53,13 +53,13 @@ export class AuthToken extends Middleware {
     const token = id ? await store().token(id) : null
     const isDelayed = /^(1|yes|on|true)$/i.test(String(this.options['delayAuthDecision']))
     if (!token && !isDelayed && !isDiscovery(req)) return unauthorized(req)
-    Object.assign(req.environ, token ? identityHeaders(token, req) :
-      { HTTP_X_IDENTITY_STATUS: 'Invalid' })
+    Object.assign(req.environ,
+      token ? identityHeaders(token) : { HTTP_X_IDENTITY_STATUS: 'Invalid' })
     return undefined
   }
 }
 
-function identityHeaders(token: Token, req: Request): Partial<Environ> {
+function identityHeaders(token: Token): Partial<Environ> {
   const user = USERS.find(({ id }) => id === token.userId)
   const project = PROJECTS.find(({ id }) => id === token.projectId)
   return {
@@ -67,7 +67,6 @@ function identityHeaders(token: Token, req: Request): Partial<Environ> {
     HTTP_X_USER_ID: token.userId,
     HTTP_X_USER_NAME: user?.name,
     HTTP_X_ROLES: user?.roles.join(','),
-    HTTP_X_SERVICE_CATALOG: JSON.stringify(catalog(req.hostUrl)),
     HTTP_X_PROJECT_ID: project?.id,
     HTTP_X_PROJECT_NAME: project?.name,
   }

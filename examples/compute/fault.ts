@@ -93,7 +93,7 @@ export function logException(environ: Environ, error: unknown): void {
 export class FaultWrapper extends Middleware {
   override async processRequest(req: Request): Promise<Application> {
     try {
-      return await req.getResponse(this.app)
+      return await req.getResponse(this.application)
     } catch (error) {
       logException(req.environ, error)
       return this._error(error as Partial<Thrown>)

@@ -239,7 +239,7 @@ export class KeystoneErrors extends Middleware {
 
   async _call(req: Request): Promise<Response> {
     try {
-      return await req.getResponse(this.app)
+      return await req.getResponse(this.application)
     } catch (error) {
       if (error instanceof Invalid) {
         return await req.getResponse(errorFor(error.code, error.message))

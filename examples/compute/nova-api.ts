@@ -43,7 +43,8 @@ export async function main(argv: string[]): Promise<number> {
       name: 'osapi_compute', relativeTo: here, globalConf: { auth_strategy: auth },
     })
     const server = await makeServer(host, port, app, { keepAliveTimeout: 75_000 })
-    console.log(`nova-api listens on http://${host}:${server.port}`)
+    const name = host.includes(':') ? `[${host}]` : host
+    console.log(`nova-api listens on http://${name}:${server.port}`)
     await server.serveForever()
     return 0
   } catch (error) {

@@ -37,7 +37,9 @@ export class ServersController {
 
   readonly create: Method = response(202)(expectedErrors([400, 403])(
     async (req: OpenStackRequest, { body }: WithBody) => {
-      const wanted = readServers(req, entity(body, 'server'))
+      const fields = entity(body, 'server')
+      const wanted = readServers(req, fields)
+      await checkKeyName(req, wanted[0]?.keyName ?? null)
       const made = await store().createServers(wanted, QUOTA)
       if (!made) throw overQuota(wanted.length)
       return accepted(req, made[0] as Server)
@@ -88,6 +90,9 @@ export async function getServer(req: OpenStackRequest, id: string): Promise<Serv
   throw notFound(id)
 }
 
+const badRequest = (explanation: string): HTTPException =>
+  new HTTPBadRequest({ explanation })
+
 export const notFound = (id: string): HTTPException =>
   new HTTPNotFound({ explanation: `Instance ${id} could not be found.` })
 
@@ -112,9 +117,7 @@ function accepted(req: OpenStackRequest, server: Server): ResponseObject {
 function readServers(req: OpenStackRequest, fields: Fields): ServerRequest[] {
   const min = checkInteger(field(fields, 'min_count') ?? 1, 'min_count', 1, QUOTA)
   const max = checkInteger(field(fields, 'max_count') ?? min, 'max_count', 1, QUOTA)
-  if (min > max) {
-    throw new HTTPBadRequest({ explanation: 'min_count must not be above max_count.' })
-  }
+  if (min > max) throw badRequest('min_count must not be above max_count.')
   const one = readServer(req, fields)
   if (max === 1) return [one]
   const suffixed = (n: number): string => checkName(`${one.name}-${n + 1}`, 'name')
@@ -141,20 +144,22 @@ const readDescription = (req: OpenStackRequest, fields: Fields): string | null =
   req.speaks('2.19') ? checkText(field(fields, 'description'), 'description') : null
 
 // An id may be the number of it, as old clients send it.
-function readFlavor(ref: unknown): string {
-  if (typeof ref !== 'string' && typeof ref !== 'number') {
-    throw wrong('flavorRef', 'the id of a flavor', ref)
-  }
-  const flavor = FLAVORS.find(({ id }) => id === String(ref))
-  if (flavor) return flavor.id
-  throw new HTTPBadRequest({ explanation: `Flavor ${ref} could not be found.` })
+function readFlavor(value: unknown): string {
+  const ref = checkName(typeof value === 'number' ? String(value) : value, 'flavorRef')
+  if (FLAVORS.some(({ id }) => id === ref)) return ref
+  throw badRequest(`Flavor ${ref} could not be found.`)
 }
 
-function readImage(ref: unknown): string {
-  if (typeof ref !== 'string') throw wrong('imageRef', 'the id of an image', ref)
-  const image = IMAGES.find(({ id }) => id === ref)
-  if (image) return image.id
-  throw new HTTPBadRequest({ explanation: `Image ${ref} could not be found.` })
+function readImage(value: unknown): string {
+  const ref = checkName(value, 'imageRef')
+  if (IMAGES.some(({ id }) => id === ref)) return ref
+  throw badRequest(`Image ${ref} could not be found.`)
+}
+
+async function checkKeyName(req: OpenStackRequest, name: string | null): Promise<void> {
+  const keys = name === null ? [] : await store().keypairs(contextOf(req).userId)
+  if (name === null || keys.some((key) => key.name === name)) return
+  throw badRequest(`Keypair ${name} could not be found.`)
 }
 
 // There is one network, `private`: with it, or without.

@@ -81,7 +81,8 @@ export interface Store {
   act(projectId: string, id: string, action: ServerAction): Promise<Outcome | null>
   deleteServer(projectId: string, id: string): Promise<boolean>
 
-  addKeypair(userId: string, keypair: Keypair): Promise<boolean>      // false: name taken
+  addKeypair(userId: string, keypair: Keypair, max: number):
+    Promise<'added' | 'taken' | 'full'>
   keypairs(userId: string): Promise<Keypair[]>
   dropKeypair(userId: string, name: string): Promise<boolean>
 }
@@ -215,11 +216,13 @@ export class MemoryStore implements Store {
     return this.#find(projectId, id) !== null && this.#servers.delete(id)
   }
 
-  async addKeypair(userId: string, keypair: Keypair): Promise<boolean> {
+  async addKeypair(userId: string, keypair: Keypair, max: number):
+      Promise<'added' | 'taken' | 'full'> {
     const mine = this.#keypairs.get(userId) ?? new Map<string, Keypair>()
-    if (mine.has(keypair.name)) return false
+    if (mine.has(keypair.name)) return 'taken'
+    if (mine.size >= max) return 'full'
     this.#keypairs.set(userId, mine.set(keypair.name, keypair))
-    return true
+    return 'added'
   }
 
   async keypairs(userId: string): Promise<Keypair[]> {

@@ -2,7 +2,7 @@
 
 import { createHash, generateKeyPair } from 'node:crypto'
 import { promisify } from 'node:util'
-import { HTTPBadRequest, HTTPConflict, HTTPNotFound, type HTTPException }
+import { HTTPBadRequest, HTTPConflict, HTTPForbidden, HTTPNotFound, type HTTPException }
   from '../../../mini-wsgi.ts'
 import { contextOf } from '../auth.ts'
 import { isoTime, noContent, paginate } from '../common.ts'
@@ -63,11 +63,13 @@ export class KeypairsController {
 const withId = (keypair: Keypair): Keypair & { id: string } =>
   ({ ...keypair, id: keypair.name })
 
-const makeCreate = (): Method => expectedErrors([400, 409])(
+/** Key pairs per user. */
+const QUOTA = 100
+
+const makeCreate = (): Method => expectedErrors([400, 403, 409])(
   async (req: OpenStackRequest, { body }: WithBody) => {
     const fields = entity(body, 'keypair')
-    const name = checkName(field(fields, 'name'), 'name')
-    if (name.includes('/')) throw wrong('name', 'a string without a slash', name)
+    const name = readName(field(fields, 'name'))
     checkChoice(field(fields, 'type') ?? 'ssh', 'type', ['ssh'])
     const given = checkText(field(fields, 'public_key'), 'public_key', 16384)
     const made = given === null ? await generate() : null
@@ -75,10 +77,18 @@ const makeCreate = (): Method => expectedErrors([400, 409])(
     const { userId: user_id } = contextOf(req)
     const keypair =
       { name, publicKey, fingerprint: fingerprint(publicKey), created: Date.now() }
-    if (!await store().addKeypair(user_id, keypair)) throw taken(name)
+    const outcome = await store().addKeypair(user_id, keypair, QUOTA)
+    if (outcome !== 'added') throw outcome === 'taken' ? taken(name) : overQuota()
     const secret = made ? { private_key: made.privateKey } : {}
     return { keypair: { ...viewKeypair(req, keypair), user_id, ...secret } }
   })
+
+// It becomes the last part of a URL: no slash, and no dot that could begin a format.
+function readName(value: unknown): string {
+  const name = checkName(value, 'name')
+  if (/^[\w -]+$/.test(name)) return name
+  throw wrong('name', 'letters, digits, spaces, - and _', name)
+}
 
 const makeDelete = (answer: () => unknown): Method => expectedErrors(404)(
   async (req: OpenStackRequest, { id }: One) => {
@@ -121,6 +131,9 @@ async function generate(): Promise<{ publicKey: string; privateKey: string }> {
 
 const notFound = (name: string): HTTPException =>
   new HTTPNotFound({ explanation: `Keypair ${name} could not be found.` })
+
+const overQuota = (): HTTPException =>
+  new HTTPForbidden({ explanation: `Quota exceeded: there are ${QUOTA} key pairs.` })
 
 const taken = (name: string): HTTPException =>
   new HTTPConflict({ explanation: `Key pair ${JSON.stringify(name)} already exists.` })
