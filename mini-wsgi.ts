@@ -262,8 +262,11 @@ const isPromise = <T>(value: T | PromiseLike<T>): value is PromiseLike<T> =>
 /** A value as an error message quotes it. */
 function show(value: unknown): string {
   if (typeof value === 'function') return `the function ${value.name || 'without a name'}`
-  if (typeof value === 'string' || Array.isArray(value)) return JSON.stringify(value)
+  if (typeof value === 'string') return JSON.stringify(value)
   if (!isObject(value)) return String(value)
+  if (Array.isArray(value)) {
+    return `[${value.map((one) => isObject(one) ? '...' : show(one)).join(', ')}]`
+  }
   const name = (value.constructor as { name?: string } | undefined)?.name ?? 'Object'
   return `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}`
 }
@@ -276,17 +279,14 @@ function show(value: unknown): string {
 // `req.pathInfoPop()` gives 'v1', leaving SCRIPT_NAME '/v1' and PATH_INFO '/servers/42'.
 
 /** What `Request.blank` takes beside the path. */
-export interface BlankOptions {
-  method?: string | undefined
-  headers?: HeaderList | Record<string, string> | undefined
-  body?: Chunk | undefined
-  json?: unknown
+export type BlankOptions = Partially<{
+  method: string; headers: HeaderList | Record<string, string>; body: Chunk; json: unknown
   /** Form fields as pairs or an object; a File among them makes the form multipart. */
-  POST?: [string, unknown][] | Record<string, unknown> | Chunk | undefined
+  POST: [string, unknown][] | Record<string, unknown> | Chunk
   /** Scheme, host and SCRIPT_NAME: 'http://localhost:8774/v1'. */
-  baseUrl?: string | undefined
-  environ?: Partial<Environ> | undefined
-}
+  baseUrl: string
+  environ: Partial<Environ>
+}>
 
 /**
  * A view over environ (webob.Request).
@@ -485,9 +485,8 @@ export class Request {
   pathInfoPeek(): string | null { return /^\/+([^/]*)/.exec(this.pathInfo)?.[1] ?? null }
 
   /**
-   * Runs an application on this request. Its answer comes back as soon as status and
-   * headers are known: the body may still be a stream, and is the caller's to read or to
-   * close.
+   * Runs an application on this request. The answer comes as soon as status and headers
+   * are known: the body may still be a stream, and is the caller's to read or to close.
    */
   getResponse(app: Application): Promise<Response>
   getResponse(app: DecoratedMethod): Promise<Response>
@@ -567,21 +566,13 @@ function makeEnviron(method: string, scheme: string, host: string): Environ {
   const port = /:(\d+)$/.exec(host)?.[1] ?? (/^https$/i.test(scheme) ? '443' : '80')
   const name = host.replace(/:\d*$/, '')
   return {
-    REQUEST_METHOD: method,
-    SCRIPT_NAME: '',
-    PATH_INFO: '',
-    QUERY_STRING: '',
-    SERVER_NAME: name,
-    SERVER_PORT: port,
-    SERVER_PROTOCOL: 'HTTP/1.0',
+    REQUEST_METHOD: method, SCRIPT_NAME: '', PATH_INFO: '', QUERY_STRING: '',
+    SERVER_NAME: name, SERVER_PORT: port, SERVER_PROTOCOL: 'HTTP/1.0',
     HTTP_HOST: `${name}:${port}`,
-    'wsgi.version': [1, 0],
-    'wsgi.url_scheme': scheme.toLowerCase(),
+    'wsgi.version': [1, 0], 'wsgi.url_scheme': scheme.toLowerCase(),
     'wsgi.input': new BufferedInput(new Uint8Array(0)),
     'wsgi.errors': { write: (text) => { console.error(text.trimEnd()) } },
-    'wsgi.multithread': false,
-    'wsgi.multiprocess': false,
-    'wsgi.run_once': false,
+    'wsgi.multithread': false, 'wsgi.multiprocess': false, 'wsgi.run_once': false,
   }
 }
 
@@ -676,12 +667,12 @@ async function collect(app: Application, environ: Environ): Promise<{
   return { ...answers[0], body }
 }
 
-/** What was written and what was pulled already, then the rest of the body. */
+/** What was written and what was pulled already, then the rest; closes the body. */
 async function* replay(
-  reader: BodyReader, written: Chunk[], first: IteratorResult<Chunk>,
+  reader: BodyReader, written: Chunk[] = [], first?: IteratorResult<Chunk>,
 ): AsyncGenerator<Chunk> {
   try {
-    for (let step = first; ; step = await reader.next()) {
+    for (let step = first ?? await reader.next(); ; step = await reader.next()) {
       yield* written.splice(0)
       if (step.done) return
       yield step.value
@@ -799,40 +790,24 @@ const MEDIA_RANGE = // type, parameters, weight, extensions
 // Content-Type application/json, and one chunk, '{"id":"42"}'.
 
 /** How a Response is made. */
-export interface ResponseOptions {
-  status?: number | string | undefined
-  body?: Chunk | Body | undefined
-  text?: string | undefined
-  json?: unknown
-  appIter?: Body | undefined
-  headers?: HeaderList | Record<string, string> | undefined
+export type ResponseOptions = Partially<{
+  status: number | string
+  body: Chunk | Body; text: string; json: unknown; appIter: Body
+  headers: HeaderList | Record<string, string>
   /** Taken as it is: no default Content-Type is added. */
-  headerlist?: HeaderList | undefined
-  contentType?: string | undefined
-  charset?: string | null | undefined
-  contentLength?: number | null | undefined
-  location?: string | undefined
-  vary?: string | readonly string[] | undefined
-  allow?: string | readonly string[] | undefined
-  cacheControl?: string | undefined
-  retryAfter?: string | number | undefined
+  headerlist: HeaderList
+  contentType: string; charset: string | null; contentLength: number | null
+  location: string; vary: string | readonly string[]; allow: string | readonly string[]
+  cacheControl: string; retryAfter: string | number; lastModified: Date
   /** Without its quotes. */
-  etag?: string | undefined
-  lastModified?: Date | undefined
-}
+  etag: string
+}>
 
-/** RFC 6265 section 4.1.1; `maxAge` is in seconds. */
-export interface CookieOptions {
-  path?: string | null | undefined
-  domain?: string | null | undefined
-  maxAge?: number | null | undefined
-  expires?: Date | null | undefined
-  secure?: boolean | undefined
-  httpOnly?: boolean | undefined
-  sameSite?: string | null | undefined
-  /** Takes back a cookie of this name that was set before. */
-  overwrite?: boolean | undefined
-}
+/** RFC 6265 section 4.1.1; `maxAge` is in seconds, `overwrite` drops one set before. */
+export type CookieOptions = Partially<{
+  path: string | null; domain: string | null; maxAge: number | null; expires: Date | null
+  secure: boolean; httpOnly: boolean; sameSite: string | null; overwrite: boolean
+}>
 
 /**
  * An answer, and an application that gives it (webob.Response).
@@ -861,7 +836,7 @@ export class Response {
       else this.headers.append(name, value)
     }
     if (options.appIter) this.#body = options.appIter
-    else if (json !== undefined) this.body = toBytes(toJson(json))
+    else if (json !== undefined) this.body = toBytes(JSON.stringify(json))
     else if (mayHaveBody) this.body = options.body ?? toBytes(text)
     this.#addNamed(options)
   }
@@ -874,20 +849,12 @@ export class Response {
   }
 
   #addNamed(options: ResponseOptions): void {
-    const { etag } = options
-    const named = {
-      'Location': options.location,
-      'Content-Length': options.contentLength,
-      'Vary': options.vary,
-      'Allow': options.allow,
-      'Cache-Control': options.cacheControl,
-      'Retry-After': options.retryAfter,
-      'ETag': etag === undefined ? etag : `"${etag}"`,
-      'Last-Modified': options.lastModified?.toUTCString(),
-    }
-    for (const [name, value] of Object.entries(named)) {
+    for (const [option, name] of HEADER_OPTIONS) {
+      const value = options[option]
       if (value === undefined || value === null) continue
-      this.headers.set(name, typeof value === 'object' ? value.join(', ') : String(value))
+      const text = value instanceof Date ? value.toUTCString()
+        : typeof value === 'object' ? value.join(', ') : String(value)
+      this.headers.set(name, option === 'etag' ? `"${text}"` : text)
     }
   }
 
@@ -981,14 +948,8 @@ export class Response {
   /** The whole body, gathered if it was a stream; it stays readable. */
   async bytes(): Promise<Uint8Array> {
     const chunks: Uint8Array[] = []
-    const reader = new BodyReader(this.#body)
-    try {
-      for (let step = await reader.next(); !step.done; step = await reader.next()) {
-        chunks.push(toBytes(step.value))
-      }
-    } finally {
-      await reader.end()
-    }
+    const body = replay(new BodyReader(this.#body))
+    for await (const chunk of body) chunks.push(toBytes(chunk))
     const bytes = joinBytes(chunks)
     const length = this.contentLength ?? bytes.length
     if (bytes.length > 0 && bytes.length !== length) {
@@ -1009,20 +970,15 @@ export class Response {
   }
 }
 
+const HEADER_OPTIONS = [['location', 'Location'], ['contentLength', 'Content-Length'],
+  ['vary', 'Vary'], ['allow', 'Allow'], ['cacheControl', 'Cache-Control'],
+  ['retryAfter', 'Retry-After'], ['etag', 'ETag'], ['lastModified', 'Last-Modified'],
+] as const
+
 /** Text says its charset; JSON needs none (RFC 8259 section 11). */
 const withCharset = (type: string, charset: string | null): string =>
   charset && !type.includes(';') && /^text\/|^application\/xml$|\+xml$/.test(type)
     ? `${type}; charset=${charset}` : type
-
-/** What nests too deep for JSON came from outside: that is the client's error. */
-function toJson(value: unknown): string {
-  try {
-    return JSON.stringify(value)
-  } catch (error) {
-    if (!(error instanceof RangeError)) throw error
-    throw new HTTPBadRequest('The data nests too deep for JSON.')
-  }
-}
 
 /** Location goes out absolute, and never points where the application did not mean. */
 function wireHeaders(headers: HeaderList, environ: Environ): HeaderList {
@@ -1193,20 +1149,15 @@ const STATUS: Record<number, [reason: string, words?: string, title?: string]> =
 //      "message":"The resource could not be found."}
 
 /** How an HTTP error is made; the client sees `detail` after the explanation. */
-export interface HTTPErrorOptions {
-  detail?: string | null | undefined
-  comment?: string | null | undefined
-  explanation?: string | undefined
-  headers?: HeaderList | Record<string, string> | undefined
-  location?: string | null | undefined
+export type HTTPErrorOptions = Partially<{
+  detail: string | null; comment: string | null; explanation: string
+  headers: HeaderList | Record<string, string>
+  location: string | null
   /** Redirects to the request's own URL with a slash added. */
-  addSlash?: boolean | undefined
+  addSlash: boolean
   /** A body of its own is sent as it is. */
-  body?: Chunk | undefined
-  text?: string | undefined
-  contentType?: string | undefined
-  charset?: string | undefined
-}
+  body: Chunk; text: string; contentType: string; charset: string
+}>
 
 /** The type of the classes in the table: `new HTTPNotFound('no such server')`. */
 export interface HTTPErrorClass {
@@ -1229,7 +1180,7 @@ export class HTTPException extends Error {
   code: number
   title: string
   explanation: string
-  emptyBody: boolean
+  emptyBody = false
   detail: string | null
   readonly comment: string | null
   readonly location: string | null
@@ -1245,7 +1196,6 @@ export class HTTPException extends Error {
     const [, words = '', title = reasonFor(this.code)] = STATUS[this.code] ?? []
     this.title = title
     this.explanation = options.explanation ?? words
-    this.emptyBody = false
     this.detail = typeof detail === 'string' ? detail : options.detail ?? null
     this.comment = comment
     this.location = location
@@ -1433,7 +1383,12 @@ export const HTTPVersionNotSupported: HTTPErrorClass = /* @__PURE__ */ http(505)
 export const HTTPInsufficientStorage: HTTPErrorClass = /* @__PURE__ */ http(507)
 export const HTTPNetworkAuthenticationRequired: HTTPErrorClass = /* @__PURE__ */ http(511)
 
-/** From a status code to its class, as webob.exc.status_map. */
+/**
+ * From a status code to its class (webob.exc.status_map).
+ *
+ * @example
+ * statusMap.get(404)?.name //=> 'HTTPNotFound'
+ */
 export const statusMap: ReadonlyMap<number, HTTPErrorClass> = /* @__PURE__ */ new Map([
   [200, HTTPOk], [201, HTTPCreated], [202, HTTPAccepted],
   [203, HTTPNonAuthoritativeInformation], [204, HTTPNoContent], [205, HTTPResetContent],
@@ -1613,7 +1568,7 @@ function toApplication(req: Request, result: unknown): Application {
   if (isChunk(result)) res.write(result)
   else if (isObject(result) && isJson(result)) {
     res.contentType = 'application/json'
-    res.body = toBytes(toJson(result))
+    res.body = toBytes(JSON.stringify(result))
   } else if (isIterable(result) && !isMapping(result)) res.body = result
   else if (result !== undefined && result !== null) {
     throw new TypeError(`A handler returned ${show(result)}. It may return a string or `
@@ -1681,33 +1636,36 @@ type Part = string | Variable
 interface Variable { kind: ':' | '.' | '*'; name: string; pattern: string | null }
 
 /** What decides beside the path. The function may change the variables. */
-export interface Conditions {
-  method?: string | readonly string[] | undefined
+export type Conditions = Partially<{
+  method: string | readonly string[]
   /** true: there must be one; false or null: there must be none; a list: one of these. */
-  subDomain?: boolean | null | readonly string[] | undefined
-  function?: ((environ: Partial<Environ>, match: Vars) => unknown) | undefined
-}
+  subDomain: boolean | null | readonly string[]
+  function: (environ: Partial<Environ>, match: Vars) => unknown
+}>
 
 /** What `connect` takes: these; every other key is a default, part of the match. */
-export interface RouteOptions {
-  controller?: unknown
-  action?: string
-  conditions?: Conditions | null | undefined
-  requirements?: Requirements | undefined
+export type RouteOptions = Partially<{
+  controller: unknown; action: string
+  conditions: Conditions | null; requirements: Requirements
   /** Changes the variables before a URL is made of them by the route's name. */
-  filter?: ((vars: Vars) => Vars) | undefined
+  filter: (vars: Vars) => Vars
   /** Never matches; its path, perhaps on another host, is only generated. */
-  static?: boolean | undefined
+  static: boolean
   /** SCRIPT_NAME is not put before it. */
-  absolute?: boolean | undefined
-  redirectCode?: string | undefined
-  [key: string]: unknown
-}
+  absolute: boolean
+  redirectCode: string
+}> & Vars
 
 const ROUTE_OPTIONS = ['conditions', 'requirements', 'filter', 'static', 'absolute',
   'redirectCode', 'memberName', 'collectionName', 'parentResource']
 
-/** One line of a mapper's table: a template, its defaults and its conditions. */
+/**
+ * One line of a mapper's table: a template, its defaults and its conditions.
+ *
+ * @example
+ * const route = new Route('server', '/servers/{id}', { action: 'show' })
+ * route.defaults['action'] //=> 'show'
+ */
 export class Route {
   readonly name: string | null
   readonly routepath: string
@@ -1715,7 +1673,10 @@ export class Route {
   readonly conditions: Conditions | null
   readonly requirements: Requirements
   readonly parts: readonly Part[]
+  readonly variables: readonly Variable[]
   readonly defaults: Vars = new Dict()
+  /** Its methods; null for every method. */
+  readonly methods: readonly string[] | null
   /** Whether more than path and method decides. */
   readonly isGuarded: boolean
   /** Its place in the table. */
@@ -1724,16 +1685,19 @@ export class Route {
   redirect: Route | null = null
 
   constructor(name: string | null, routepath: string, options: RouteOptions = {}) {
+    const { conditions = null, requirements = NO_REQUIREMENTS } = options
+    const method = conditions?.method
     this.name = name
     this.routepath = routepath
     this.options = options
-    this.conditions = options.conditions ?? null
-    this.isGuarded = options.conditions ? 'subDomain' in options.conditions
-      || 'function' in options.conditions : false
-    const { parts, requirements } =
-      parseTemplate(routepath, options.static ?? false, options.requirements)
-    this.parts = parts
-    this.requirements = requirements
+    this.conditions = conditions
+    this.methods = typeof method === 'string' ? [method] : method ?? null
+    this.isGuarded = conditions !== null
+      && ('subDomain' in conditions || 'function' in conditions)
+    const template = parseTemplate(routepath, options.static ?? false, requirements)
+    this.parts = template.parts
+    this.variables = template.variables
+    this.requirements = template.requirements
     for (const key in options) {
       const value = options[key]
       if (ROUTE_OPTIONS.includes(key) || value === undefined) continue
@@ -1741,27 +1705,25 @@ export class Route {
       this.defaults[key] = isPlain ? String(value) : value
     }
   }
+}
 
-  get variables(): Variable[] { return this.parts.filter((part) => typeof part !== 'string') }
+const NO_REQUIREMENTS: Requirements = {}
 
-  /** The route's methods; null for every method. */
-  get methods(): readonly string[] | null {
-    const method = this.conditions?.method
-    return typeof method === 'string' ? [method] : method ?? null
-  }
+interface Template {
+  parts: readonly Part[]
+  variables: readonly Variable[]
+  requirements: Requirements
 }
 
 /** '/servers/{id}' -> ['/servers/', { kind: ':', name: 'id', pattern: null }] */
 function parseTemplate(
-  template: string, isStatic: boolean, required: Requirements = {},
-): { parts: Part[]; requirements: Requirements } {
-  const parts: Part[] = []
-  const requirements = { ...required }
-  const seen = new Set<string>()
+  template: string, isStatic: boolean, required: Requirements,
+): Template {
+  let [parts, variables, requirements]: [Part[], Variable[], Requirements] = [[], [], required]
   const special = isStatic ? /[\\{]/g : /[\\{:*]/g
   let text = ''
   let at = 0
-  while (at < template.length) {
+  for (;;) {
     special.lastIndex = at
     const start = special.exec(template)?.index ?? template.length
     text += template.slice(at, start)
@@ -1773,17 +1735,17 @@ function parseTemplate(
       continue
     }
     const { end, kind, name, inline } = readVariable(template, at)
-    checkName(template, at, name, seen)
-    if (inline !== undefined) requirements[name] = inline
+    checkName(template, at, name, variables)
+    if (inline !== undefined) requirements = { ...requirements, [name]: inline }
     const pattern = Object.hasOwn(requirements, name) ? requirements[name] ?? null : null
     if (pattern !== null) checkPattern(template, at, pattern)
-    if (text) parts.push(text)
+    const variable: Variable = { kind, name, pattern }
+    variables = [...variables, variable]
+    parts = text ? [...parts, text, variable] : [...parts, variable]
     text = ''
-    parts.push({ kind, name, pattern })
     at = end
   }
-  if (text) parts.push(text)
-  return { parts, requirements }
+  return { parts: text ? [...parts, text] : parts, variables, requirements }
 }
 
 const unescaped = (text: string): string => text.replace(/\\([\\:*{}])/g, '$1')
@@ -1793,11 +1755,14 @@ function readVariable(template: string, at: number): {
   end: number; kind: Variable['kind']; name: string; inline: string | undefined
 } {
   const first = template[at]
+  const rest = template.slice(at)
   if (first !== '{') {
-    const old = /^.(?:\(([^)]*)\)|([^/,;.#-]*))/.exec(template.slice(at)) as RegExpExecArray
-    const name = old[1] ?? old[2] ?? ''
-    return { end: at + old[0].length, kind: first as ':' | '*', name, inline: undefined }
+    const [all = '', inside, name = inside ?? ''] =
+      /^.(?:\(([^)]*)\)|([^/,;.#-]*))/.exec(rest) ?? []
+    return { end: at + all.length, kind: first as ':' | '*', name, inline: undefined }
   }
+  const simple = /^\{(\w+)\}/.exec(rest)
+  if (simple) return { end: at + simple[0].length, kind: ':', name: simple[1] as string, inline: undefined }
   const end = closingBrace(template, at)
   const [, dot, name = '', inline] =
     /^(\.?)([^:]*)(?::(.*))?$/s.exec(unescaped(template.slice(at + 1, end - 1))) ?? []
@@ -1817,13 +1782,18 @@ function closingBrace(template: string, open: number): number {
 const refused = (template: string, at: number, rule: string): TypeError =>
   new TypeError(`Route template ${show(template)}, column ${at + 1}: ${rule}`)
 
-function checkName(template: string, at: number, name: string, seen: Set<string>): void {
+function checkName(
+  template: string, at: number, name: string, variables: readonly Variable[],
+): void {
   if (!/^[A-Za-z_]\w*$/.test(name)) {
     throw refused(template, at, `a variable needs a name of letters, digits and "_", not ${
       show(name)}; write a backslash before a literal "{", ":" or "*"`)
   }
-  if (seen.has(name)) throw refused(template, at, `{${name}} stands twice; rename one of them`)
-  seen.add(name)
+  for (const other of variables) {
+    if (other.name === name) {
+      throw refused(template, at, `{${name}} stands twice; rename one of them`)
+    }
+  }
 }
 
 function checkPattern(template: string, at: number, pattern: string): void {
@@ -1837,190 +1807,253 @@ function checkPattern(template: string, at: number, pattern: string): void {
 
 // How the first of many routes is found without trying them in turn. The templates of one
 // method form a tree. Text that they share is walked once; a variable that fills the path up
-// to the next '/' is an edge of its own; what is harder ({a}-{b}, {id}.{format}, {rest:.*}/x)
-// hangs as a regular expression where its text ends. Every node knows the lowest rank (the
-// earliest route) in it or below it:
+// to the next '/' is a gap, with a node behind it; what is harder ({a}-{b}, {id}.{format},
+// {rest:.*}/x) is one gap for all that is left of the template, a regular expression. Every
+// node knows its lowest rank: the place of the earliest route in it or below it.
 //
-//   0 /servers/detail               '/servers' (0) ─┬─ '/' (0) ─┬─ 'detail' (0): route 0
-//   1 /servers/{id}.{format}                        │           ├─ {id} (2): route 2
-//   2 /servers/{id}                                 │           │    └─ '/action' (4): route 4
-//   3 /servers                                      │           └─ /(..)\.(..)$/ (1): route 1
-//   4 /servers/{id}/action                          └─ route 3
+//   0 /servers/{id}/detail        '/servers' (0) ─┬─ '/' (0) ─┬─ {id} (0): route 2
+//   1 /servers/{id}.{format}                      │           │    └─ '/detail' (0): route 0
+//   2 /servers/{id}                               │           ├─ /(..)\.(..)$/ (1): route 1
+//   3 /servers/new/{kind}                         │           └─ 'new/' (3)
+//   4 /servers.{format}                           │                └─ {kind} (3): route 3
+//   5 /servers/new                                └─ '.' (4)
+//                                                      └─ {format} (4): route 4
 //
-// '/servers/42' walks '/servers' and '/', finds no 'd', takes {id} = '42' to route 2, and runs
+// '/servers/42' walks '/servers' and '/', finds no 'n', takes {id} = '42' to route 2, and runs
 // the expression only because 1 < 2: it could still win (it fails, there is no dot). A node is
 // entered only while its rank is below the best route found so far. So order decides, not
 // shape, and most of the tree is never seen.
+//
+// Route 5 is not in the tree. Templates without variables are looked up first, by the length
+// of the path and one or two telling characters. '/servers/new' finds route 5 so, and then the
+// tree is walked for what was registered before: {id} = 'new' is route 2, and wins.
+
+/** A template without an optional ending: '/x{.format}' has two shapes, '/x.{format}', '/x'. */
+class Shape {
+  readonly route: Route
+  readonly rank: number
+  readonly size: number       // how many of the route's variables are in it
+  next: Shape | null = null   // a later one for the same paths, in case the route is refused
+  isFirst = false             // of a literal path: no earlier route takes it
+  fixed: unknown[] | null = null // the defaults: a name, its value, the next name ...
+
+  constructor(route: Route, rank: number, size: number) {
+    this.route = route
+    this.rank = rank
+    this.size = size
+  }
+
+  /** Adds a later shape, unless it can never be reached. */
+  append(later: Shape): void {
+    if (this.next) this.next.append(later)
+    else if (this.route.isGuarded) this.next = later
+  }
+}
+
+/**
+ * Puts an item where its code leads: slots[code & (slots.length - 1)]. Where two codes meet,
+ * there are twice as many slots. Who looks for a code may so find another one, but no two.
+ */
+function place<T extends { code: number }>(slots: (T | null)[], item: T): (T | null)[] {
+  const at = item.code & (slots.length - 1)
+  const there = slots[at]
+  if (there && there.code !== item.code) {
+    const wider = new Array<T | null>(2 * slots.length).fill(null)
+    for (const one of slots) if (one) wider[one.code & (wider.length - 1)] = one
+    return place(wider, item)
+  }
+  if (slots === NO_SLOTS) return [item]
+  slots[at] = item
+  return slots
+}
+
+const NO_SLOTS: null[] = [null]
+const NO_NODES: RouteNode[] = []
+
+/** Literal paths of one length, told apart by the character that tells most, and so on. */
+class Fork {
+  readonly code: number   // what leads to it: the length, then a character
+  readonly text: string   // the last one's path
+  readonly shape: Shape | null = null
+  readonly at: number = 0
+  readonly slots: (Fork | null)[] = NO_SLOTS
+
+  constructor(code: number, paths: readonly string[], shapes: Map<string, Shape>) {
+    this.code = code
+    this.text = paths[0] as string
+    if (paths.length === 1) {
+      this.shape = shapes.get(this.text) as Shape
+      return
+    }
+    this.at = tellingPosition(paths.slice(0, 32))
+    for (const [char, group] of groupBy(paths, (path) => path.charCodeAt(this.at))) {
+      this.slots = place(this.slots, new Fork(char, group, shapes))
+    }
+  }
+}
+
+function groupBy(paths: readonly string[], codeOf: (path: string) => number): Map<number, string[]> {
+  const groups = new Map<number, string[]>()
+  for (const path of paths) {
+    const group = groups.get(codeOf(path))
+    if (group) group.push(path)
+    else groups.set(codeOf(path), [path])
+  }
+  return groups
+}
+
+/** Where most of the paths, all of one length, have different characters. */
+function tellingPosition(paths: readonly string[]): number {
+  const [{ length }] = paths as [string]
+  const counts = Array.from({ length }, (_, at) =>
+    new Set(paths.map((path) => path.charCodeAt(at))).size)
+  return counts.indexOf(Math.max(...counts))
+}
 
 class RouteNode {
-  text: number[]          // character codes: quicker to compare than a string's
-  readonly first: number
-  isPlain = true          // there is nothing but text below it
-  children: RouteNode[] = []
-  readonly segments: Segment[] = []
-  readonly tails: Tail[] = []
-  readonly ends: Shape[] = []
+  readonly first: number     // the lowest rank in it or below it
+  readonly gap: Gap | null   // it is behind a gap, or behind text:
+  code = -1                  //   the first character
+  from = 0                   //   where the text is in the table's codes
+  to = 0
+  texts: (RouteNode | null)[] = NO_SLOTS
+  gaps: readonly RouteNode[] = NO_NODES
+  end: Shape | null = null
 
-  constructor(text: number[], first: number) {
-    this.text = text
+  constructor(first: number, gap: Gap | null) {
     this.first = first
-  }
-
-  /** The node behind `text`; an edge that shares only its beginning is split. */
-  literal(text: number[], rank: number): RouteNode {
-    if (text.length === 0) return this
-    const at = this.children.findIndex((child) => child.text[0] === text[0])
-    const child = this.children[at]
-    if (!child) {
-      const made = new RouteNode(text, rank)
-      this.children.push(made)
-      return made
-    }
-    let same = 1
-    while (same < child.text.length && child.text[same] === text[same]) same++
-    if (same === child.text.length) return child.literal(text.slice(same), rank)
-    const split = new RouteNode(text.slice(0, same), child.first)
-    child.text = child.text.slice(same)
-    split.children.push(child)
-    this.children[at] = split
-    return split.literal(text.slice(same), rank)
-  }
-
-  /** The node behind a variable that ends at the next '/' or at the end of the path. */
-  segment(pattern: string | null, rank: number): RouteNode {
-    this.isPlain = false
-    let edge = this.segments.find((known) => known.pattern === pattern)
-    if (!edge) this.segments.push(edge = new Segment(pattern, new RouteNode([], rank)))
-    return edge.node
+    this.gap = gap
   }
 }
 
-/** An edge for one variable. */
-class Segment {
-  readonly pattern: string | null
-  readonly node: RouteNode
-  readonly set: CharacterSet | null
+/** What is not text in a template. */
+interface Gap {
+  /** Two for each of its variables. */
+  readonly width: number
+  /** Where it ends that starts at `at`, or -1; notes where each variable starts and ends. */
+  end(path: string, at: number, spans: number[], depth: number): number
+}
 
-  constructor(pattern: string | null, node: RouteNode) {
-    this.pattern = pattern
-    this.node = node
-    this.set = pattern === null || pattern === MEMBER_ID ? null : characterSet(pattern)
+/** A variable up to the next '/' or the end of the path. */
+class Segment implements Gap {
+  readonly width = 2
+  readonly isMember: boolean
+
+  constructor(isMember: boolean) {
+    this.isMember = isMember
   }
 
-  /** Where the variable ends that starts at `at`; `at` itself if it does not fit. */
-  end(path: string, at: number): number {
+  end(path: string, at: number, spans: number[], depth: number): number {
     const slash = path.indexOf('/', at)
     const end = slash < 0 ? path.length : slash
-    const { set } = this
-    if (set !== null) return set.fits(path, at, end) ? end : at
-    return this.pattern === MEMBER_ID && path[end - 1] === '\\' ? at : end
+    if (end === at || (this.isMember && path.charCodeAt(end - 1) === BACKSLASH)) return -1
+    spans[depth] = at
+    spans[depth + 1] = end
+    return end
   }
 }
 
-/** What `resource` requires of a member's id: it does not end in a backslash. */
-const MEMBER_ID = '[^/]+(?<!\\\\)'
-
-/** A requirement such as '[0-9a-f]+' as a table of ASCII, so that no expression is run. */
-class CharacterSet {
-  readonly mask: Uint8Array
+/** The same with a requirement such as '[0-9a-f]+', as a table: no expression is run. */
+class SetSegment implements Gap {
+  readonly width = 2
+  readonly ascii: Uint8Array
   readonly others: boolean // beyond ASCII
   readonly count: number   // 0: any number but none
 
-  constructor(mask: Uint8Array, others: boolean, count: number) {
-    this.mask = mask
+  constructor(ascii: Uint8Array, others: boolean, count: number) {
+    this.ascii = ascii
     this.others = others
     this.count = count
   }
 
-  fits(path: string, at: number, end: number): boolean {
-    if (this.count > 0 && end - at !== this.count) return false
-    for (let i = at; i < end; i++) {
-      const code = path.charCodeAt(i)
-      if (code < 128 ? this.mask[code] === 0 : !this.others) return false
+  end(path: string, at: number, spans: number[], depth: number): number {
+    const { ascii, others } = this
+    let end = at
+    for (; end < path.length; end++) {
+      const code = path.charCodeAt(end)
+      if (code < 128 ? ascii[code] === 0 : !others) break
     }
-    return true
+    if (end === at || (this.count > 0 && end - at !== this.count)) return -1
+    if (end < path.length && path.charCodeAt(end) !== SLASH) return -1
+    spans[depth] = at
+    spans[depth + 1] = end
+    return end
   }
 }
 
-function characterSet(pattern: string): CharacterSet | null {
-  const [, set, negated, count = '0'] = ONE_CLASS.exec(pattern) ?? []
-  if (!set) return null
-  const one = new RegExp(set)
-  const mask = Uint8Array.from({ length: 128 }, (_, code) =>
-    Number(one.test(String.fromCharCode(code))))
-  return mask[SLASH] === 1 ? null : new CharacterSet(mask, negated === '^', Number(count))
+/** '.*' or '.+' at the end of a template. */
+class Rest implements Gap {
+  readonly width = 2
+  readonly least: number
+
+  constructor(least: number) {
+    this.least = least
+  }
+
+  end(path: string, at: number, spans: number[], depth: number): number {
+    if (at + this.least > path.length || path.indexOf('\n', at) >= 0) return -1
+    spans[depth] = at
+    spans[depth + 1] = path.length
+    return path.length
+  }
 }
 
 const SLASH = 0x2f
-const ONE_CLASS = /^(\\[dw]|\[(\^?)(?:[^\]\\\u0080-\uffff]|\\[dw./\\[\]-])+\])(?:\+|\{([1-9]\d*)\})$/
+const BACKSLASH = 0x5c
 
-/** A template without an optional ending: '/x{.format}' has two shapes, '/x.{format}', '/x'. */
-interface Shape {
-  rank: number
-  route: Route
-  parts: readonly Part[]
-  names: string[]
-  /** Defaults that are not in the path. */
-  extras: [name: string, value: unknown][]
+/** What `resource` requires of a member's id: it does not end in a backslash. */
+const MEMBER_ID = '[^/]+(?<!\\\\)'
+
+/** The gap for a variable that ends with its segment; null if only an expression can tell. */
+function segmentFor(pattern: string | null): Gap | null {
+  if (pattern === null || pattern === MEMBER_ID) return new Segment(pattern !== null)
+  const [, set, negated, count = '0'] = ONE_CLASS.exec(pattern) ?? []
+  if (!set) return null
+  const one = new RegExp(set)
+  const ascii = Uint8Array.from({ length: 128 }, (_, code) =>
+    Number(one.test(String.fromCharCode(code))))
+  return ascii[SLASH] === 1 ? null : new SetSegment(ascii, negated === '^', Number(count))
 }
 
-function shapesOf(route: Route): Shape[] {
-  const { parts, defaults, rank } = route
-  const shape = (own: readonly Part[], half: number): Shape => {
-    const names = own.flatMap((part) => typeof part === 'string' ? [] : [part.name])
-    const absent = route.variables.filter(({ name }) => !names.includes(name))
-    const extras = Object.entries(defaults).filter(([name]) => !names.includes(name))
-    for (const { name } of absent) if (!(name in defaults)) extras.push([name, null])
-    return { rank: 2 * rank + half, route, parts: own, names, extras }
-  }
-  const last = parts.at(-1)
-  const before = parts.at(-2)
-  const isOptional = typeof last === 'object' && last.kind === '.'
-    && (typeof before !== 'object' || (before.kind === ':' && before.pattern === null))
-  if (!isOptional) return [shape(parts, 0)]
-  const ending: Variable = { kind: ':', name: last.name, pattern: last.pattern ?? '[^/.]+' }
-  const without = parts.slice(0, -1)
-  const dotted = typeof before === 'string' ? [...parts.slice(0, -2), `${before}.`] : [...without, '.']
-  return [shape([...dotted, ending], 0), shape(without, 1)]
-}
+const ONE_CLASS = // \d+ \w{8} [a-z]+ [^.]{2}, and nothing but ASCII in the brackets
+  /^(\\[dw]|\[(\^?)(?:[^\]\\\u0080-\uffff]|\\[dw./\\[\]-])+\])(?:\+|\{([1-9]\d*)\})$/
 
 /** The end of a template as an expression, and what tells quickly that it cannot fit. */
-class Tail {
-  readonly shape: Shape
-  readonly #needle: string
-  readonly #inSegment: boolean
-  readonly #isRest: boolean
-  readonly #parts: readonly Part[]
-  #regexp: RegExp | undefined
-  #groups: number[] = []
+class Tail implements Gap {
+  readonly width: number
+  readonly parts: readonly Part[]
+  readonly needle: string    // its longest text
+  readonly suffix: string    // its last text
+  readonly inSegment: boolean
+  readonly groups: number[] = []
+  regexp: RegExp | null = null
 
-  constructor(shape: Shape, parts: readonly Part[]) {
+  constructor(parts: readonly Part[]) {
     const texts = parts.filter((part) => typeof part === 'string')
-    const [first] = parts as [Variable]
-    this.shape = shape
-    this.#parts = parts
-    this.#needle = texts.reduce((a, b) => b.length > a.length ? b : a, '')
-    this.#inSegment = parts.every((part) =>
-      typeof part === 'string' ? !part.includes('/') : isInSegment(part))
-    this.#isRest = parts.length === 1 && (first.pattern === '.*' || first.pattern === '.+')
+    const last = parts.at(-1)
+    this.width = 2 * (parts.length - texts.length)
+    this.parts = parts
+    this.needle = texts.reduce((a, b) => b.length > a.length ? b : a, '')
+    this.suffix = typeof last === 'string' ? last : ''
+    this.inSegment = parts.every((part) => typeof part === 'string' ? !part.includes('/')
+      : isNamed(part) && segmentFor(part.pattern) !== null)
   }
 
-  /** The captured values, or null. */
-  exec(path: string, at: number): (string | undefined)[] | null {
-    if (this.#isRest && at < path.length && !path.includes('\n', at)) return [path.slice(at)]
-    if (this.#needle && path.indexOf(this.#needle, at) < 0) return null
-    if (this.#inSegment && path.indexOf('/', at) >= 0) return null
-    this.#regexp ??= new RegExp(expression(this.#parts, this.#groups) + '$', 'y')
-    this.#regexp.lastIndex = at
-    const found = this.#regexp.exec(path)
-    return found && this.#groups.map((group) => found[group])
+  end(path: string, at: number, spans: number[], depth: number): number {
+    if (path.indexOf(this.needle, at) < 0 || !path.endsWith(this.suffix)) return -1
+    if (this.inSegment && path.indexOf('/', at) >= 0) return -1
+    this.regexp ??= new RegExp(expression(this.parts, this.groups) + '$', 'dy')
+    this.regexp.lastIndex = at
+    const indices = this.regexp.exec(path)?.indices
+    if (!indices) return -1
+    spans.length = depth
+    for (const group of this.groups) spans.push(...indices[group] ?? [-1, -1])
+    return path.length
   }
 }
 
-/** Whether a variable ends where its segment does. */
-const isInSegment = ({ kind, name, pattern }: Variable): boolean => kind === ':'
-  && name !== 'controller'
-  && (pattern === null || pattern === MEMBER_ID || characterSet(pattern) !== null)
+/** Routes lets the variable controller stand only for the names that it scanned: none here. */
+const isNamed = ({ kind, name }: Variable): boolean => kind === ':' && name !== 'controller'
 
 /** A regular expression for parts of a template; notes each variable's group. */
 function expression(parts: readonly Part[], groups: number[]): string {
@@ -2043,13 +2076,15 @@ function defaultPattern(parts: readonly Part[], at: number): string {
   const { kind, name } = parts[at] as Variable
   if (kind === '*') return '.+?'
   if (kind === '.') return '[^/.]+?'
-  if (name === 'controller') return '' // Routes allows the names that it scanned: none here
+  if (name === 'controller') return ''
   const next = parts[at + 1] ?? '/'
-  const slash = parts.findIndex((part, i) => i > at && typeof part === 'string' && part.includes('/'))
+  const slash = parts.findIndex((part, i) =>
+    i > at && typeof part === 'string' && part.includes('/'))
   const after = parts.slice(at + 1, slash < 0 ? undefined : slash)
     .filter((part) => typeof part !== 'string')
-  const isLast = after.length === 1 && after[0]?.pattern === '[^/.]+' && next === '.'
-  if (isLast || (typeof next === 'string' && next.startsWith('/'))) return '[^/]+'
+  const isLast = after.length === 0 // or all but the format
+    || (after.length === 1 && after[0]?.pattern === '[^/.]+' && next === '.')
+  if (isLast) return '[^/]+'
   const isPlain = after.every((other) => other.kind === ':' && other.name !== 'controller'
     && (other.pattern === null || other.pattern === '[^/.]+'))
   if (!isPlain) return '[^/]+?'
@@ -2060,39 +2095,85 @@ function defaultPattern(parts: readonly Part[], at: number): string {
 
 const escapeRegExp = (text: string): string => text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&')
 
+/** No rank: a small integer, which is quicker to compare than Infinity. */
+const NEVER = 2 ** 30 - 1
+
 /** The routes of one method as a tree. Its scratch fields are used up before find() returns. */
 class RouteTable {
-  readonly root = new RouteNode([], 0)
+  readonly root = new RouteNode(0, null)
+  readonly codes: number[] = []              // all text of the tree
+  readonly literals: (Fork | null)[]
   path = ''
   floor = -1
   best: Shape | null = null
-  bestRank = Infinity
-  ends: (string | undefined)[] | null = null // what the best route's expression captured
+  limit = NEVER                              // the rank of the best
   readonly spans: number[] = []              // start and end of each variable on the way
-  readonly found: number[] = []              // the same, of the best route
+  readonly found: number[] = []              // the same, of the best
 
   constructor(routes: readonly Route[]) {
-    for (const route of routes) for (const shape of shapesOf(route)) this.insert(shape)
-  }
-
-  insert(shape: Shape): void {
-    const { parts, rank } = shape
-    let node = this.root
-    for (const [at, part] of parts.entries()) {
-      const next = parts[at + 1]
-      const endsSegment = next === undefined || (typeof next === 'string' && next.startsWith('/'))
-      if (typeof part === 'string') {
-        node = node.literal(Array.from(part, (char) => char.charCodeAt(0)), rank)
-      } else if (endsSegment && isInSegment(part)) {
-        node = node.segment(part.pattern, rank)
-      } else {
-        node.isPlain = false
-        node.tails.push(new Tail(shape, parts.slice(at)))
-        return
+    const literals = new Map<string, Shape>()
+    const gaps = new Map<string | null, Gap | null>()
+    for (const route of routes) {
+      for (const [parts, shape] of shapesOf(route)) {
+        const [text = ''] = parts
+        if (parts.length > 1 || typeof text !== 'string') this.insert(parts, shape, gaps)
+        else if (literals.has(text)) literals.get(text)?.append(shape)
+        else literals.set(text, shape)
       }
     }
-    node.isPlain = false
-    node.ends.push(shape)
+    this.literals = NO_SLOTS
+    for (const [length, paths] of groupBy([...literals.keys()], (path) => path.length)) {
+      this.literals = place(this.literals, new Fork(length, paths, literals))
+    }
+  }
+
+  insert(parts: readonly Part[], shape: Shape, gaps: Map<string | null, Gap | null>): void {
+    let node = this.root
+    for (let at = 0; at < parts.length && !(node.gap instanceof Tail); at++) {
+      const part = parts[at] as Part
+      if (typeof part === 'string') node = this.literal(node, part, shape.rank)
+      else node = this.behind(node, gapFor(parts, at, gaps), shape.rank)
+    }
+    if (node.end) node.end.append(shape)
+    else node.end = shape
+  }
+
+  /** The node behind a gap. */
+  behind(node: RouteNode, gap: Gap, rank: number): RouteNode {
+    const known = node.gaps.find((other) => other.gap === gap)
+    if (known) return known
+    const made = new RouteNode(rank, gap)
+    node.gaps = [...node.gaps, made]
+    return made
+  }
+
+  /** The node behind `text`; a child that shares only its beginning is split. */
+  literal(node: RouteNode, text: string, rank: number): RouteNode {
+    const { codes } = this
+    const code = text.charCodeAt(0)
+    const child = node.texts[code & (node.texts.length - 1)]
+    if (!child || child.code !== code) {
+      const from = codes.length
+      for (let i = 0; i < text.length; i++) codes.push(text.charCodeAt(i))
+      return this.attach(node, new RouteNode(rank, null), from, codes.length)
+    }
+    const { from, to } = child
+    let same = 1
+    while (same < to - from && codes[from + same] === text.charCodeAt(same)) same++
+    let next = child
+    if (same < to - from) {
+      next = this.attach(node, new RouteNode(child.first, null), from, from + same)
+      this.attach(next, child, from + same, to)
+    }
+    return same === text.length ? next : this.literal(next, text.slice(same), rank)
+  }
+
+  attach(node: RouteNode, child: RouteNode, from: number, to: number): RouteNode {
+    child.from = from
+    child.to = to
+    child.code = this.codes[from] as number
+    node.texts = place(node.texts, child)
+    return child
   }
 
   /** The first route above `floor` that fits the path. */
@@ -2100,92 +2181,134 @@ class RouteTable {
     this.path = path
     this.floor = floor
     this.best = null
-    this.bestRank = Infinity
+    this.limit = NEVER
+    const shape = this.findLiteral(path)
+    if (shape !== null) {
+      if (shape.isFirst && floor < 0) return shape
+      this.take(shape, 0)
+    }
     this.walk(this.root, 0, 0)
+    if (shape !== null && floor < 0) shape.isFirst = this.best === shape
     return this.best
   }
 
-  walk(from: RouteNode, start: number, depth: number): void {
+  findLiteral(path: string): Shape | null {
+    const { length } = path
+    let fork = this.literals[length & (this.literals.length - 1)] as Fork | null
+    if (fork === null || fork.code !== length) return null
+    while (fork !== null && fork.shape === null) {
+      fork = fork.slots[path.charCodeAt(fork.at) & (fork.slots.length - 1)] as Fork | null
+    }
+    return fork !== null && fork.text === path ? fork.shape : null
+  }
+
+  /** Tries what fits behind a node, as long as it can still win. */
+  walk(from: RouteNode, start: number, above: number): void {
     const { path } = this
     let node = from
     let at = start
+    let depth = above
     for (;;) {
       const child = at < path.length ? this.child(node, at) : null
-      if (!node.isPlain) this.branch(node, child, at, depth)
-      if (!node.isPlain || child === null) return
-      at += child.text.length
-      node = child
+      if (at === path.length && node.end !== null) this.take(node.end, depth)
+      const { gaps } = node
+      const last = gaps.length - 1
+      if (last < 0) {
+        if (child === null) return
+        at += child.to - child.from
+        node = child
+        continue
+      }
+      if (child !== null) this.walk(child, at + child.to - child.from, depth)
+      for (let i = 0; i < last; i++) {
+        const behind = gaps[i] as RouteNode
+        const { width } = behind.gap as Gap
+        const end = this.cross(behind, at, depth)
+        if (end >= 0) this.walk(behind, end, depth + width)
+      }
+      node = gaps[last] as RouteNode
+      at = this.cross(node, at, depth)
+      if (at < 0) return
+      depth += (node.gap as Gap).width
     }
   }
 
-  /** Tries everything that a node has: text, variables, expressions, its own routes. */
-  branch(node: RouteNode, child: RouteNode | null, at: number, depth: number): void {
-    const { path, spans } = this
-    if (child !== null) this.walk(child, at + child.text.length, depth)
-    const { ends, segments, tails } = node
-    if (at === path.length) {
-      for (let i = 0; i < ends.length; i++) this.take(ends[i] as Shape, depth, null)
-    }
-    for (let i = 0; i < segments.length; i++) {
-      const edge = segments[i] as Segment
-      if (edge.node.first >= this.bestRank) break
-      const end = edge.end(path, at)
-      if (end === at) continue
-      spans[depth] = at
-      spans[depth + 1] = end
-      this.walk(edge.node, end, depth + 2)
-    }
-    for (let i = 0; i < tails.length; i++) {
-      const tail = tails[i] as Tail
-      const { rank } = tail.shape
-      if (rank >= this.bestRank) break
-      const captured = rank > this.floor ? tail.exec(path, at) : null
-      if (captured) this.take(tail.shape, depth, captured)
-    }
+  /** Where the gap before a node ends; -1 if it does not fit, or the node cannot win. */
+  cross({ first, gap }: RouteNode, at: number, depth: number): number {
+    return first < this.limit ? (gap as Gap).end(this.path, at, this.spans, depth) : -1
   }
 
   /** The node for the text that comes next, if it can still win. */
   child(node: RouteNode, at: number): RouteNode | null {
-    const { path } = this
-    const { children } = node
+    const { path, codes } = this
+    const { texts } = node
     const code = path.charCodeAt(at)
-    for (let i = 0; i < children.length; i++) {
-      const child = children[i] as RouteNode
-      const { text } = child
-      if (text[0] !== code) continue
-      if (child.first >= this.bestRank) return null
-      for (let j = 1; j < text.length; j++) {
-        if (text[j] !== path.charCodeAt(at + j)) return null
-      }
-      return child
+    const child = texts[code & (texts.length - 1)] as RouteNode | null
+    if (child === null || child.code !== code || child.first >= this.limit) return null
+    const { from, to } = child
+    if (at + to - from > path.length) return null
+    for (let i = from + 1, j = at + 1; i < to; i++, j++) {
+      if (codes[i] !== path.charCodeAt(j)) return null
     }
-    return null
+    return child
   }
 
-  take(shape: Shape, depth: number, ends: (string | undefined)[] | null): void {
-    if (shape.rank >= this.bestRank || shape.rank <= this.floor) return
+  take(ends: Shape, depth: number): void {
+    let shape: Shape | null = ends
+    while (shape !== null && shape.rank <= this.floor) shape = shape.next
+    if (shape === null || shape.rank >= this.limit) return
     this.best = shape
-    this.bestRank = shape.rank
-    this.ends = ends
+    this.limit = shape.rank
     for (let i = 0; i < depth; i++) this.found[i] = this.spans[i] as number
   }
 
   /** The variables of the route that was found, and its defaults. */
-  variables({ names, extras, route: { defaults } }: Shape): Vars {
+  variables(shape: Shape): Vars {
     const vars: Vars = new Dict()
-    const { ends, found, path } = this
-    const inTree = ends === null ? names.length : names.length - ends.length
-    for (let i = 0; i < names.length; i++) {
-      const name = names[i] as string
-      const value = i < inTree ? path.slice(found[2 * i], found[2 * i + 1]) : ends?.[i - inTree] ?? null
-      vars[name] = value || defaults[name] || value
+    const { found, path } = this
+    const { route: { variables, defaults }, size } = shape
+    const fixed = shape.fixed ??= Object.entries(defaults).flat()
+    for (let i = 0; i < fixed.length; i += 2) vars[fixed[i] as string] = fixed[i + 1]
+    for (let i = 0; i < size; i++) {
+      const { name } = variables[i] as Variable
+      const from = found[2 * i] as number
+      const to = found[2 * i + 1] as number
+      vars[name] = from < to ? path.slice(from, to) : defaults[name] || (from < 0 ? null : '')
     }
-    for (let i = 0; i < extras.length; i++) {
-      const [name, value] = extras[i] as [string, unknown]
-      vars[name] = value
-    }
+    for (let i = size; i < variables.length; i++) vars[(variables[i] as Variable).name] ??= null
     return vars
   }
+}
+
+/** The shapes of a route, and their parts. */
+function shapesOf(route: Route): [parts: readonly Part[], shape: Shape][] {
+  const { parts, variables: { length }, rank } = route
+  const last = parts.at(-1)
+  const before = parts.at(-2)
+  const isOptional = typeof last === 'object' && last.kind === '.'
+    && (typeof before !== 'object' || (before.kind === ':' && before.pattern === null))
+  if (!isOptional) return [[parts, new Shape(route, 2 * rank, length)]]
+  const without = parts.slice(0, -1)
+  const dotted = typeof before === 'string' ? [...parts.slice(0, -2), `${before}.`]
+    : [...without, '.']
+  const ending: Variable = { ...last, kind: ':', pattern: last.pattern ?? '[^/.]+' }
+  return [[[...dotted, ending], new Shape(route, 2 * rank, length)],
+    [without, new Shape(route, 2 * rank + 1, length - 1)]]
+}
+
+function gapFor(parts: readonly Part[], at: number, known: Map<string | null, Gap | null>): Gap {
+  const part = parts[at] as Variable
+  const next = parts[at + 1]
+  const pattern = part.kind === '*' ? part.pattern ?? '.+' : part.pattern
+  const isRest = next === undefined && (pattern === '.*' || pattern === '.+')
+  const endsSegment = next === undefined || (typeof next === 'string' && next.startsWith('/'))
+  if (!isRest && !(endsSegment && isNamed(part))) return new Tail(parts.slice(at))
+  let gap = known.get(pattern)
+  if (gap === undefined) {
+    gap = isRest ? new Rest(pattern === '.+' ? 1 : 0) : segmentFor(pattern)
+    known.set(pattern, gap)
+  }
+  return gap === null || gap instanceof Rest !== isRest ? new Tail(parts.slice(at)) : gap
 }
 
 /** What a mapper takes. */
@@ -2256,6 +2379,7 @@ export class Mapper extends Connecting {
   readonly options: MapperOptions
   readonly #named = new Map<string, Route>()
   readonly #tables = new Map<string, RouteTable>()
+  #matched: Route | null = null
 
   constructor(options: MapperOptions = {}) {
     super()
@@ -2292,20 +2416,22 @@ export class Mapper extends Connecting {
 
   /** The variables of the first route that fits, with its defaults; null if none does. */
   match(url?: string | null, environ?: MatchEnviron): Vars | null {
-    return this.routematch(url, environ)?.[0] ?? null
-  }
-
-  /** The same, with the route. Without environ every method and sub-domain will do. */
-  routematch(url?: string | null, environ?: MatchEnviron): [Vars, Route] | null {
     const path = this.#path(url, environ)
     if (path === null) return null
     const table = this.#table(environ?.REQUEST_METHOD)
     for (let shape = table.find(path, -1); shape; shape = table.find(path, shape.rank)) {
       const vars = table.variables(shape)
       if (this.options.subDomains) vars['sub_domain'] = this.#subDomain(environ)
-      if (this.#objection(shape.route, vars, environ) === null) return [vars, shape.route]
+      this.#matched = shape.route
+      if (this.#objection(shape.route, vars, environ) === null) return vars
     }
     return null
+  }
+
+  /** The same, with the route. Without environ every method and sub-domain will do. */
+  routematch(url?: string | null, environ?: MatchEnviron): [Vars, Route] | null {
+    const vars = this.match(url, environ)
+    return vars && [vars, this.#matched as Route]
   }
 
   /** The path without the prefix; null if it does not start with it. */
@@ -2644,7 +2770,14 @@ class SubMapper extends Connecting {
 const isDictionary = (value: unknown): value is Vars => typeof value === 'object'
   && value !== null && Object.getPrototypeOf(value) === Object.prototype
 
-/** Thrown where no URL can be made of a name and variables. */
+/**
+ * Thrown where no URL can be made of a name and variables.
+ *
+ * @example
+ * const mapper = new Mapper()
+ * mapper.connect('server', '/servers/{id}')
+ * new URLGenerator(mapper).url('server') //=> throws /no URL for "server"/
+ */
 export class GenerationError extends Error {
   override get name(): string { return 'GenerationError' }
 }
@@ -2731,10 +2864,9 @@ const isGiven = (value: unknown): boolean => value !== undefined && value !== nu
 
 // 7. Routing apps ───────────────────────────────────────────────────────────────────────
 // Arrives: environ with PATH_INFO '/servers/42'. Leaves: the same environ with the match
-// in `wsgiorg.routing_args`, handed to the application that the match names. Router
-// matches and dispatches, Resource turns actions into method calls, URLMap mounts whole
-// applications: it is why '/v1/servers/42' is SCRIPT_NAME '/v1' and PATH_INFO
-// '/servers/42' here.
+// in `wsgiorg.routing_args`, handed to the application that it names. Router matches and
+// dispatches, Resource turns actions into method calls, URLMap mounts whole applications:
+// it is why '/v1/servers/42' has become SCRIPT_NAME '/v1' and PATH_INFO '/servers/42'.
 
 type RouteHandler<P extends string> = (req: Request, params: PathParams<P>) => unknown
 
@@ -3022,8 +3154,7 @@ export interface Mount { domain: string | null; prefix: string; app: Application
 
 /**
  * Mounts applications below prefixes, optionally on hosts: the longest prefix wins, at a
- * segment's end ('/v1' takes '/v1/x', not '/v1x'); '/' takes the rest
- * (paste.urlmap.URLMap).
+ * segment's end ('/v1' takes '/v1/x', not '/v1x'); '/' takes the rest (paste.urlmap).
  *
  * @example
  * const where = wsgify((req) => [req.scriptName, req.pathInfo])
@@ -3182,7 +3313,8 @@ const whenKnown = <T, R>(value: T | Promise<T>, use: (value: T) => R): R | Promi
 function option(of: Middleware, name: string, form: RegExp, otherwise?: unknown): string {
   const text = String(of.options[name] ?? otherwise ?? '')
   if (form.test(text)) return text
-  throw new TypeError(`${of.constructor.name}: ${name} is ${show(text)}; write ${form}`)
+  throw new TypeError(`${of.constructor.name}: the option ${name} is ${show(text)}; `
+    + `it must look like ${form}`)
 }
 
 const FLAG = /^(true|1|on|yes|false|0|off|no)$/i
@@ -3316,7 +3448,7 @@ const isAddress = (text: string): boolean =>
  * res.headers.get('Access-Control-Allow-Origin') //=> 'https://ui.test'
  */
 export class CORS extends Middleware {
-  readonly #origins = listOf(option(this, 'allowedOrigin', /\S/))
+  readonly #origins = listOf(option(this, 'allowedOrigin', /^(\*|null|[\w-]+:\/\/)/))
   readonly #methods = listOf(this.options['allowMethods'] ?? ALL_METHODS)
   readonly #headers = listOf([SIMPLE_HEADERS, this.options['allowHeaders']]).map(lower)
   readonly #exposed = listOf(this.options['exposeHeaders']).join(',')
@@ -3442,9 +3574,9 @@ function watchedBody(
   return watched as unknown as Body
 }
 
-// 9. Config ──────────────────────────────────────────────────────────────────────────────
+// 9. Config ─────────────────────────────────────────────────────────────────────────────
 // Arrives: an ini file that names applications, filters and how they nest. Leaves: the
-// application. This is PasteDeploy's language; a line of it becomes a call:
+// application. This is PasteDeploy's language; a section comes to the call of a factory:
 //
 //   [composite:main]                     urlmapFactory(loader, globalConf,
 //   use = egg:Paste#urlmap                 { '/': 'versions', '/v1': 'api' })
@@ -3452,22 +3584,23 @@ function watchedBody(
 //   /v1: api
 //   [pipeline:api]                       for '/v1': requestId(servers), where
 //   pipeline = requestId servers           requestId = RequestId.factory(globalConf, {})
-//   [filter:requestId]                     servers = myApi.factory(globalConf, { workers: '2' })
+//   [filter:requestId]                     servers = myApi.factory(globalConf, {n: '2'})
 //   paste.filter_factory = mini-wsgi:RequestId.factory
 //   [app:servers]
 //   paste.app_factory = myApi:factory
-//   workers = 2
+//   n = 2
 //
-// `module:name` is looked up in `registry`, then in module.js, .mjs or .ts beside the file.
-// Factories get [DEFAULT] as globalConf and their section's own keys as localConf.
+// `module:name` is asked of `registry`, then of module.js, .mjs or .ts beside the file.
+// Here globalConf is [DEFAULT], and localConf the keys of the section itself.
 
 /** What composite factories get: a way to the other sections. */
 export interface ConfigLoader {
-  getApp(name?: string, options?: { globalConf?: Conf }): Promise<Application>
-  getFilter(name: string, options?: { globalConf?: Conf }): Promise<Filter>
+  getApp(name?: string, options?: ConfOption): Promise<Application>
+  getFilter(name?: string, options?: ConfOption): Promise<Filter>
 }
+type ConfOption = { globalConf?: Conf | undefined }
 
-/** The composition as an object: sections by their headings, factories as functions too. */
+/** The composition as an object: headings, their keys; a factory may be a function. */
 export type ConfigObject = Record<string, Record<string, unknown>>
 
 /** What `loadApp` takes beside the place of the configuration. */
@@ -3477,16 +3610,26 @@ export interface LoadOptions {
   globalConf?: Conf | undefined
   /** The folder that a relative path starts from. */
   relativeTo?: string | undefined
-  /** 'module:name' to a value, or 'module' to an object of them. Looked up before import(). */
+  /** 'module:name' to a value, or 'module' to an object; asked before import(). */
   registry?: Readonly<Record<string, unknown>> | undefined
 }
 
-/** Thrown where a file is not found (nova.exception.ConfigNotFound). */
+/**
+ * Thrown where a file is not found (nova.exception.ConfigNotFound).
+ *
+ * @example
+ * await loadApp('config:no.ini', { relativeTo: '/' }) //=> throws /config at "\/no.ini"/
+ */
 export class ConfigNotFound extends Error {
   override get name(): string { return 'ConfigNotFound' }
 }
 
-/** Thrown where a file has no such application (nova.exception.PasteAppNotFound). */
+/**
+ * Thrown where a file has no such application (nova.exception.PasteAppNotFound).
+ *
+ * @example
+ * new PasteAppNotFound('no "main"').name //=> 'PasteAppNotFound'
+ */
 export class PasteAppNotFound extends Error {
   override get name(): string { return 'PasteAppNotFound' }
 }
@@ -3496,465 +3639,61 @@ export class PasteAppNotFound extends Error {
  * (paste.deploy.loadapp).
  *
  * @example
- * const ini = `
- * [app:main]
- * paste.app_factory = demo:factory
- * greeting = hello
- * `
- * const factory = (globalConf: Conf, localConf: Conf) => wsgify(() => localConf['greeting'])
+ * const ini = '[app:main]\npaste.app_factory = demo:factory\ngreeting = hello'
+ * const factory = (_: Conf, localConf: Conf) => wsgify(() => localConf['greeting'])
  * const app = await loadApp(ini, { registry: { 'demo:factory': factory } })
  * await (await Request.blank('/').getResponse(app)).text() //=> 'hello'
  */
-export async function loadApp(
-  source: string | ConfigObject, options: LoadOptions = {},
-): Promise<Application> {
-  const { file, name } = openConfig(source, options)
-  return await (await file.context('app', name, options.globalConf, [])).create() as Application
+export function loadApp(source: Source, options: LoadOptions = {}): Promise<Application> {
+  return load('app', source, options) as Promise<Application>
 }
 
-/** Loads a filter the same way (paste.deploy.loadfilter). */
-export async function loadFilter(
-  source: string | ConfigObject, options: LoadOptions = {},
-): Promise<Filter> {
-  const { file, name } = openConfig(source, options)
-  return await (await file.context('filter', name, options.globalConf, [])).create() as Filter
+/**
+ * Loads a filter the same way (paste.deploy.loadfilter).
+ *
+ * @example
+ * const use = 'call:mini-wsgi:RequestId.factory'
+ * const filter = await loadFilter({ 'filter:main': { use } })
+ * const res = await Request.blank('/').getResponse(filter(wsgify(() => 'hello')))
+ * res.headers.has('x-openstack-request-id') //=> true
+ */
+export function loadFilter(source: Source, options: LoadOptions = {}): Promise<Filter> {
+  return load('filter', source, options) as Promise<Filter>
 }
 
-/** Loads applications from one ini file (nova.wsgi.Loader). */
+type Source = string | ConfigObject
+
+async function load(kind: Kind, source: Source, options: LoadOptions): Promise<unknown> {
+  const { file, name } = openConfig(source, options)
+  return new Sections(file).load(kind, name, options.globalConf)
+}
+
+/**
+ * Loads applications from one ini file (nova.wsgi.Loader).
+ *
+ * @example
+ * new Loader('no.ini') //=> throws /Could not find config at .*no.ini/
+ */
 export class Loader {
   readonly configPath: string
   readonly #options: LoadOptions
 
   constructor(configPath: string, options: LoadOptions = {}) {
-    const path = absolutePath(configPath, options.relativeTo ?? '.')
-    if (!fileSystem().existsSync(path)) {
-      throw new ConfigNotFound(`Could not find config at ${JSON.stringify(path)}; `
-        + 'give the path of an ini file')
-    }
-    this.configPath = path
-    this.#options = options
+    this.#options = { relativeTo: '.', ...options }
+    this.configPath = readConfig(configPath, this.#options).path
   }
 
   async loadApp(name: string): Promise<Application> {
-    const source = `config:${encodeURI(this.configPath)}`
-    const { file } = openConfig(source, this.#options)
-    if (!file.has('app', name)) {
-      throw new PasteAppNotFound(`Could not load paste app ${JSON.stringify(name)} from `
-        + `${this.configPath}; its apps are ${file.namesOf('app').join(', ') || '(none)'}`)
-    }
-    return loadApp(source, { ...this.#options, name })
+    const file = readConfig(this.configPath, this.#options)
+    const isKnown = findHeading(file, 'app', name) !== undefined
+    if (isKnown) return new Sections(file).getApp(name, this.#options)
+    throw new PasteAppNotFound(`Could not load paste app ${show(name)} from `
+      + `${file.path}: ${missing(file, 'app', name)}`)
   }
-}
-
-function openConfig(
-  source: string | ConfigObject, options: LoadOptions,
-): { file: ConfigFile; name: string | undefined } {
-  if (typeof source === 'object') {
-    const sections = new Map(Object.entries(source).map(([heading, keys]) =>
-      [heading, new Map(Object.entries(keys))]))
-    return { file: new ConfigFile('(object)', sections, options), name: options.name }
-  }
-  if (/^\s*[[#;]|\n/.test(source)) {
-    const sections = parseIni(source, '(text)')
-    return { file: new ConfigFile('(text)', sections, options), name: options.name }
-  }
-  const [, scheme = '', rawPath = '', fragment] = /^(?:([a-z]+):)?([^#]*)(?:#(.*))?$/is.exec(source) ?? []
-  if (scheme.toLowerCase() !== 'config') {
-    throw new TypeError(`loadApp(${JSON.stringify(source)}): the place must be `
-      + `"config:file.ini#name"${scheme ? `, not "${scheme}:"` : ''}, ini text, or an object`)
-  }
-  const path = absolutePath(decodePath(rawPath) ?? rawPath, options.relativeTo)
-  if (!fileSystem().existsSync(path)) {
-    throw new ConfigNotFound(`Could not find config at ${JSON.stringify(path)}; check the path, `
-      + 'and relativeTo')
-  }
-  const sections = parseIni(fileSystem().readFileSync(path, 'utf8'), path)
-  return { file: new ConfigFile(path, sections, options), name: options.name ?? fragment }
-}
-
-interface FileSystem {
-  existsSync(path: string): boolean
-  readFileSync(path: string, encoding: 'utf8'): string
-}
-
-/** A module of Node (Deno and Bun have them too), reached without importing it. */
-function builtin<T>(id: string): T {
-  const found = typeof process === 'object' ? process.getBuiltinModule?.(id) : undefined
-  if (!found) throw new Error(`This runtime has no ${id}: give ini text or an object instead of a file`)
-  return found as T
-}
-const fileSystem = (): FileSystem => builtin<FileSystem>('node:fs')
-
-function absolutePath(path: string, relativeTo: string | undefined): string {
-  const { isAbsolute, resolve } = builtin<{
-    isAbsolute(path: string): boolean; resolve(...paths: string[]): string
-  }>('node:path')
-  if (isAbsolute(path)) return resolve(path)
-  if (relativeTo !== undefined) return resolve(relativeTo, path)
-  throw new ConfigNotFound(`The path ${JSON.stringify(path)} is relative: say to what, with `
-    + 'loadApp(..., { relativeTo: folder })')
-}
-
-type Sections = Map<string, Map<string, unknown>>
-
-/** Python's configparser: '=' or ':', whichever comes first; an indented line continues. */
-function parseIni(text: string, file: string): Sections {
-  const sections: Sections = new Map()
-  let section: Map<string, unknown> | undefined
-  let heading = ''
-  let key: string | undefined
-  for (const [at, line] of text.split(/\r?\n/).entries()) {
-    const fail = (rule: string): never => { throw new SyntaxError(`${file}, line ${at + 1}: ${rule}`) }
-    if (/^\s*[#;]/.test(line)) continue
-    const [, opened] = /^\[([^\]]*)\]\s*$/.exec(line) ?? []
-    const [, name, value = ''] = /^([^=:]*?)\s*[=:]\s*(.*?)\s*$/.exec(line) ?? []
-    if (key !== undefined && (line.trim() === '' || /^\s/.test(line))) {
-      section?.set(key, `${section.get(key) as string}\n${line.trim()}`)
-    } else if (opened !== undefined) {
-      heading = opened
-      key = undefined
-      if (sections.has(heading)) fail(`the section [${heading}] stands twice; merge them`)
-      sections.set(heading, section = new Map())
-    } else if (line.trim() !== '') {
-      if (!section) return fail(`${JSON.stringify(line)} comes before any [section]`)
-      if (!name) return fail(`${JSON.stringify(line)} in [${heading}] is no "key = value"`)
-      if (section.has(name)) fail(`the key ${JSON.stringify(name)} stands twice in [${heading}]`)
-      section.set(key = name, value)
-    }
-  }
-  for (const keys of sections.values()) {
-    for (const [name, value] of keys) keys.set(name, (value as string).replace(/\n+$/, ''))
-  }
-  return sections
-}
-
-type Kind = 'app' | 'filter'
-const PREFIXES: Readonly<Record<Kind, readonly string[]>> = {
-  app: ['app', 'application', 'composite', 'composit', 'pipeline', 'filter-app'],
-  filter: ['filter'],
-}
-const PROTOCOLS: Readonly<Record<Kind, readonly string[]>> = {
-  app: ['paste.app_factory', 'paste.composite_factory', 'paste.composit_factory'],
-  filter: ['paste.filter_factory', 'paste.filter_app_factory'],
-}
-type Factory = (...args: unknown[]) => unknown
-
-/** A section that has been looked up, with all that it names, and can be created. */
-interface Context {
-  create(): Promise<unknown>
-  /** What `use` adds to, before create() is called. */
-  target?: { protocol: string | null; globalConf: Conf; localConf: Conf }
-}
-
-class ConfigFile implements ConfigLoader {
-  readonly #file: string
-  readonly #sections: Sections
-  readonly #options: LoadOptions
-  readonly #here: string
-
-  constructor(file: string, sections: Sections, options: LoadOptions) {
-    this.#file = file
-    this.#sections = sections
-    this.#options = options
-    this.#here = file.startsWith('(') ? options.relativeTo ?? '' : file.replace(/[/\\][^/\\]*$/, '') || '/'
-  }
-
-  async getApp(name?: string, options: { globalConf?: Conf } = {}): Promise<Application> {
-    return await (await this.context('app', name, options.globalConf, [])).create() as Application
-  }
-  async getFilter(name: string, options: { globalConf?: Conf } = {}): Promise<Filter> {
-    return await (await this.context('filter', name, options.globalConf, [])).create() as Filter
-  }
-
-  has(kind: Kind, name: string): boolean { return this.#headings(kind, name).length > 0 }
-  namesOf(kind: Kind): string[] {
-    return [...this.#sections.keys()].flatMap((heading) => {
-      const [prefix = '', name = 'main'] = heading.split(/:(.*)/s)
-      return PREFIXES[kind].includes(prefix) ? [name.trim()] : []
-    })
-  }
-
-  #headings(kind: Kind, name: string | undefined): string[] {
-    return [...this.#sections.keys()].filter((heading) => {
-      const [prefix = '', own] = heading.split(/:(.*)/s)
-      if (!PREFIXES[kind].includes(prefix)) return false
-      return own === undefined ? name === undefined : own.trim() === (name ?? 'main')
-    })
-  }
-
-  #fail(heading: string, rule: string): never {
-    throw new TypeError(`${this.#file}, section [${heading}]: ${rule}`)
-  }
-
-  /** Looks a section up with everything that it names. No factory is called yet. */
-  async context(
-    kind: Kind, name: string | undefined, callerConf: Conf | undefined, trail: readonly string[],
-  ): Promise<Context> {
-    if (name !== undefined && /^[a-zA-Z]+:/.test(name)) return this.#elsewhere(kind, name, callerConf, trail)
-    const heading = this.#find(kind, name, trail)
-    const step = `${this.#file}[${heading}]`
-    if (trail.includes(step)) {
-      this.#fail(heading, `it needs itself: ${[...trail, step].join(' -> ')}; break the circle`)
-    }
-    const path = [...trail, step]
-    const { globalConf, localConf, additions } = this.#settings(heading, callerConf)
-    const filterWith = localConf['filter-with']
-    delete localConf['filter-with']
-    const context = await this.#byPrefix(kind, heading, { globalConf, localConf, additions }, path)
-    if (filterWith === undefined) return context
-    const outer = await this.context('filter', filterWith, globalConf, path)
-    return { ...context, create: async () => {
-      const filter = await outer.create() as Filter
-      const inner = await context.create()
-      return kind === 'app' ? filter(inner as Application)
-        : async (app: Application) => filter(await (inner as Filter)(app))
-    } }
-  }
-
-  #find(kind: Kind, name: string | undefined, trail: readonly string[]): string {
-    const [heading, second] = this.#headings(kind, name)
-    if (second !== undefined) {
-      this.#fail(second, `the name ${JSON.stringify(name ?? 'main')} is taken by [${heading as string}]; rename one`)
-    }
-    if (heading !== undefined) return heading
-    const known = this.namesOf(kind)
-    const asOther = this.has(kind === 'app' ? 'filter' : 'app', name ?? 'main')
-    throw new TypeError(`${this.#file}${trail.length ? `, from ${trail.at(-1) as string}` : ''}: there is no `
-      + `${kind} ${JSON.stringify(name ?? 'main')} (a section [${PREFIXES[kind].slice(0, 1)[0] as string}:${name ?? 'main'}])`
-      + (asOther ? `; the section of this name is ${kind === 'app' ? 'a filter' : 'an app'}, not ${kind === 'app' ? 'an app' : 'a filter'}`
-        : didYouMean(name ?? 'main', known)))
-  }
-
-  /** A section's keys, after interpolation, `set` and `get`. */
-  #settings(heading: string, callerConf: Conf = {}): {
-    globalConf: Conf; localConf: Conf; additions: Conf
-  } {
-    const own = this.#sections.get(heading) as Map<string, unknown>
-    const defaults = new Map<string, unknown>([
-      ...Object.entries(callerConf), ['here', this.#here], ['__file__', this.#file],
-      ...this.#sections.get('DEFAULT') ?? []])
-    const value = (key: string, keys: Map<string, unknown>): string =>
-      this.#interpolate(heading, key, keys.get(key), (name) => keys.get(name) ?? defaults.get(name), 0)
-    const globalConf: Conf = {}
-    for (const key of defaults.keys()) globalConf[key] = value(key, defaults)
-    Object.assign(globalConf, callerConf)
-    const localConf: Conf = {}
-    const additions: Conf = {}
-    const fetched: [string, string][] = []
-    for (const key of own.keys()) {
-      const [, verb, name = key] = /^(set|get)\s+(.*)$/.exec(key) ?? []
-      if (verb === 'set') additions[name] = globalConf[name] = value(key, own)
-      else if (verb === 'get') fetched.push([name, value(key, own)])
-      else if (!defaults.has(key)) localConf[key] = value(key, own)
-    }
-    for (const [name, source] of fetched) {
-      if (!(source in globalConf)) {
-        this.#fail(heading, `"get ${name} = ${source}": [DEFAULT] has no ${source}${
-          didYouMean(source, Object.keys(globalConf))}`)
-      }
-      localConf[name] = globalConf[source] as string
-    }
-    return { globalConf, localConf, additions }
-  }
-
-  /** %(name)s is another key, %% a percent sign, ${ENV:-otherwise} the environment's. */
-  #interpolate(
-    heading: string, key: string, raw: unknown, lookUp: (name: string) => unknown, depth: number,
-  ): string {
-    if (typeof raw !== 'string') return raw as string // objects give functions and the like
-    if (depth > 10) this.#fail(heading, `${key} = ${raw}: the values refer to each other in a circle`)
-    return raw.replace(/%(?:\((.*?)\)s|(%)|)|\$\{(\w+)(?::-(.*?))?\}/g,
-      (text, name?: string, percent?: string, variable?: string, otherwise?: string) => {
-        if (variable !== undefined) return this.#environment(heading, key, variable, otherwise)
-        if (percent) return '%'
-        if (name === undefined) {
-          this.#fail(heading, `${key} = ${raw}: "%" must be followed by "(name)s"; write "%%" for a percent sign`)
-        }
-        const found = lookUp(name)
-        if (found === undefined) this.#fail(heading, `${key} = ${raw}: ${text} names no key; define ${name} here or in [DEFAULT]`)
-        return this.#interpolate(heading, key, found, lookUp, depth + 1)
-      })
-  }
-
-  #environment(heading: string, key: string, variable: string, otherwise: string | undefined): string {
-    const value = typeof process === 'object' ? process.env?.[variable] : undefined
-    if (value === undefined && otherwise === undefined) {
-      this.#fail(heading, `${key}: the environment has no ${variable}; set it, or write \${${variable}:-value}`)
-    }
-    return value || (otherwise ?? '')
-  }
-
-  async #byPrefix(kind: Kind, heading: string, conf: SectionConf, trail: readonly string[]): Promise<Context> {
-    const { globalConf, localConf } = conf
-    if (heading.startsWith('pipeline:')) return this.#pipeline(heading, conf, trail)
-    if (heading.startsWith('filter-app:')) {
-      const next = localConf['next'] ?? this.#fail(heading, 'it needs "next", the name of an app')
-      delete localConf['next']
-      const inner = await this.context('app', next, globalConf, trail)
-      const filter = await this.#fromKeys('filter', heading, conf, trail)
-      return { create: async () => {
-        const app = await inner.create() as Application
-        return (await filter.create() as Filter)(app)
-      } }
-    }
-    return this.#fromKeys(kind, heading, conf, trail)
-  }
-
-  /** The last name is the app; of the filters, the first is outermost. */
-  async #pipeline(heading: string, { globalConf, localConf }: SectionConf, trail: readonly string[]): Promise<Context> {
-    const { pipeline, ...others } = localConf
-    const names = pipeline?.split(/\s+/).filter(Boolean) ?? []
-    if (names.length === 0) this.#fail(heading, 'it needs "pipeline", the names of filters and then of an app')
-    const [extra] = Object.keys(others)
-    if (extra !== undefined) this.#fail(heading, `a pipeline has no key ${JSON.stringify(extra)}; write "set ${extra}", or move it to the app's section`)
-    const app = await this.context('app', names.at(-1), globalConf, trail)
-    const filters: Context[] = []
-    for (const name of names.slice(0, -1)) filters.push(await this.context('filter', name, globalConf, trail))
-    return { create: async () => {
-      let made = await app.create() as Application
-      const wraps: Filter[] = []
-      for (const filter of filters) wraps.push(await filter.create() as Filter)
-      for (const wrap of wraps.reverse()) made = await wrap(made)
-      return made
-    } }
-  }
-
-  async #fromKeys(kind: Kind, heading: string, conf: SectionConf, trail: readonly string[]): Promise<Context> {
-    const { globalConf, localConf, additions } = conf
-    const { use } = localConf
-    if (use !== undefined) {
-      delete localConf['use']
-      const context = await this.context(kind, use, globalConf, trail)
-      const { target } = context
-      if (!target) return context
-      Object.assign(target.globalConf, additions, globalConf['__file__'] && { __file__: globalConf['__file__'] })
-      Object.assign(target.localConf, localConf)
-      const prefix = heading.split(':', 1)[0] as string
-      target.protocol ??= `paste.${prefix === 'application' ? 'app' : prefix === 'composit' ? 'composite' : prefix}_factory`
-      return context
-    }
-    const found = PROTOCOLS[kind].filter((protocol) => protocol in localConf)
-    const [protocol] = found
-    if (protocol === undefined || found.length > 1) {
-      this.#fail(heading, protocol === undefined
-        ? `it says not how to make ${kind === 'app' ? 'an app' : 'a filter'}: add "use = ..." or one of ${PROTOCOLS[kind].join(', ')}`
-        : `it has ${found.join(' and ')}; keep one of them`)
-    }
-    const value: unknown = localConf[protocol]
-    delete localConf[protocol]
-    const factory = await this.#factory(heading, protocol, value)
-    return makeContext(factory, { protocol, globalConf, localConf }, this, `${this.#file}, section [${heading}]`)
-  }
-
-  /** `config:` is another file, `call:` a factory, `egg:` a name of the registry. */
-  async #elsewhere(
-    kind: Kind, name: string, callerConf: Conf = {}, trail: readonly string[],
-  ): Promise<Context> {
-    const [scheme = '', rest = ''] = name.split(/:(.*)/s)
-    const heading = trail.at(-1)?.replace(/^.*\[|\]$/gs, '') ?? kind
-    if (scheme === 'config') {
-      const options = { ...this.#options, name: undefined, relativeTo: this.#here }
-      const { file, name: section } = openConfig(name, options)
-      return file.context(kind, section, callerConf, trail)
-    }
-    if (scheme !== 'call' && scheme !== 'egg') {
-      this.#fail(heading, `use = ${name}: "${scheme}:" is unknown; write "config:", "call:", "egg:" or the name of a section`)
-    }
-    const factory = await this.#factory(heading, 'use', scheme === 'egg' ? name : rest)
-    const protocol = name === 'egg:Paste#urlmap' ? 'paste.composite_factory' : null
-    const target = { protocol, globalConf: { ...callerConf }, localConf: {} }
-    return makeContext(factory, target, this, `${this.#file}, section [${heading}]`)
-  }
-
-  /** 'module:holder.name' as a function that calls `name` as a method of its holder. */
-  async #factory(heading: string, key: string, spec: unknown): Promise<Factory> {
-    if (typeof spec === 'function') return spec as Factory
-    const text = String(spec)
-    const { registry = {} } = this.#options
-    if (Object.hasOwn(registry, text)) return asFactory(registry, text, () =>
-      this.#fail(heading, `${key} = ${text}: the registry has ${show(registry[text])} for it, not a function`))
-    if (text === 'egg:Paste#urlmap') return urlmapFactory as Factory
-    const [module = '', path = ''] = text.split(/:(.*)/s)
-    if (!path || module === 'egg') {
-      this.#fail(heading, `${key} = ${text}: ${module === 'egg' ? 'an egg is looked up in the registry by this text'
-        : 'write "module:name"'}${didYouMean(text, Object.keys(registry))}`)
-    }
-    let holder: unknown = Object.hasOwn(registry, module) ? registry[module]
-      : module === 'mini-wsgi' ? OWN_FACTORIES() : await this.#import(heading, key, text, module)
-    const names = path.split('.')
-    for (const name of names.slice(0, -1)) holder = (holder as Record<string, unknown> | undefined)?.[name]
-    return asFactory(holder, names.at(-1) as string, () =>
-      this.#fail(heading, `${key} = ${text}: ${module} has no function ${path}${
-        didYouMean(names[0] as string, Object.keys(Object(holder) as object))}`))
-  }
-
-  async #import(heading: string, key: string, text: string, module: string): Promise<unknown> {
-    const base = `${this.#here}/${module}`
-    const known = Object.keys(this.#options.registry ?? {})
-    if (this.#here) {
-      for (const path of [base, `${this.#here}/${module.replaceAll('.', '/')}`]
-        .flatMap((stem) => ['.js', '.mjs', '.ts'].map((ending) => stem + ending))) {
-        if (!fileSystem().existsSync(path)) continue
-        const { pathToFileURL } = builtin<{ pathToFileURL(path: string): { href: string } }>('node:url')
-        return import(/* webpackIgnore: true */ /* @vite-ignore */ pathToFileURL(path).href) as Promise<unknown>
-      }
-    }
-    this.#fail(heading, `${key} = ${text}: there is no ${module}.js, .mjs or .ts beside the file, and the `
-      + `registry passed to loadApp() has no ${JSON.stringify(text)}${didYouMean(text, known)}`)
-  }
-}
-
-type SectionConf = { globalConf: Conf; localConf: Conf; additions: Conf }
-
-/** What an ini file may name as `mini-wsgi:...`. */
-const OWN_FACTORIES = (): Record<string, unknown> => ({ RequestId, RequestBodySizeLimiter,
-  HTTPProxyToWSGI, CORS, CatchErrors, AccessLog, urlmapFactory, pipelineFactory })
-
-function asFactory(holder: unknown, name: string, fail: () => never): Factory {
-  const table = Object(holder) as Record<string, unknown>
-  if (typeof table[name] !== 'function') fail()
-  return (...args) => (table[name] as Factory)(...args)
-}
-
-function makeContext(
-  factory: Factory, target: NonNullable<Context['target']>, loader: ConfigLoader, place: string,
-): Context {
-  return { target, create: async () => {
-    const { protocol, globalConf, localConf } = target
-    const isFilter = protocol?.startsWith('paste.filter') ?? false
-    const made = protocol === 'paste.filter_app_factory'
-      ? (app: Application) => factory(app, globalConf, localConf)
-      : protocol === 'paste.composite_factory' || protocol === 'paste.composit_factory'
-        ? await factory(loader, globalConf, localConf) : await factory(globalConf, localConf)
-    if (isFilter ? typeof made === 'function' : isApplication(made)) return made
-    throw new TypeError(`${place}: its factory made ${show(made)}; `
-      + (isFilter ? 'a filter factory returns (app) => app' : 'an app factory returns an application'))
-  } }
-}
-
-/** '; did you mean "x"?', or what there is. */
-function didYouMean(name: string, known: readonly string[]): string {
-  const close = known.filter((other) => distance(name.toLowerCase(), other.toLowerCase()) <= 2 + name.length / 5)
-  if (close.length > 0) return `; did you mean ${close.map((one) => JSON.stringify(one)).join(' or ')}?`
-  return known.length > 0 ? ` (there are: ${known.join(', ')})` : ''
-}
-
-/** Edits from one word to another (Levenshtein). */
-function distance(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, at) => at)
-  for (let i = 1; i <= a.length; i++) {
-    const next = [i]
-    for (let j = 1; j <= b.length; j++) {
-      next[j] = Math.min((next[j - 1] as number) + 1, (row[j] as number) + 1,
-        (row[j - 1] as number) + (a[i - 1] === b[j - 1] ? 0 : 1))
-    }
-    row = next
-  }
-  return row[b.length] as number
 }
 
 /**
- * A composite of path prefixes: `use = egg:Paste#urlmap`, then `/prefix: app` (paste.urlmap).
+ * A composite of prefixes: `use = egg:Paste#urlmap`, then `/prefix: app` (paste.urlmap).
  *
  * @example
  * const hello = () => wsgify((req) => `hello from ${req.scriptName}`)
@@ -3964,18 +3703,21 @@ function distance(a: string, b: string): number {
  * })
  * await (await Request.blank('/v1').getResponse(app)).text() //=> 'hello from /v1'
  */
-export async function urlmapFactory(
-  loader: ConfigLoader, globalConf: Conf, localConf: Conf,
-): Promise<URLMap> {
+export const urlmapFactory: Composite<URLMap> = async (loader, globalConf, localConf) => {
   const { not_found_app: notFound = globalConf['not_found_app'], ...mounts } = localConf
   const notFoundApp = notFound ? await loader.getApp(notFound, { globalConf }) : undefined
   const map = new URLMap({}, { notFoundApp })
-  for (const [key, name] of Object.entries(mounts)) map.set(key, await loader.getApp(name, { globalConf }))
+  for (const [key, name] of Object.entries(mounts)) {
+    map.set(key, await loader.getApp(name, { globalConf }))
+  }
   return map
 }
 
+type Composite<App = Application> =
+  (loader: ConfigLoader, globalConf: Conf, localConf: Conf) => Promise<App>
+
 /**
- * A composite of pipelines, one for each value of `auth_strategy` (nova's pipeline_factory).
+ * A composite of pipelines by the value of `auth_strategy` (nova's pipeline_factory).
  *
  * @example
  * const hello = () => wsgify(() => 'hello')
@@ -3986,21 +3728,365 @@ export async function urlmapFactory(
  * })
  * await (await Request.blank('/').getResponse(app)).text() //=> 'hello'
  */
-export async function pipelineFactory(
-  loader: ConfigLoader, globalConf: Conf, localConf: Conf,
-): Promise<Application> {
-  const strategy = localConf['auth_strategy'] ?? globalConf['auth_strategy'] ?? 'keystone'
-  const names = localConf[strategy]?.split(/\s+/).filter(Boolean) ?? []
-  const last = names.pop()
-  if (last === undefined) {
-    throw new TypeError(`auth_strategy = ${strategy} names no pipeline (there are: `
-      + `${Object.keys(localConf).join(', ')}); add "${strategy} = filters app"`)
-  }
+export const pipelineFactory: Composite = (loader, globalConf, localConf) => {
+  const { auth_strategy: own, ...pipelines } = localConf
+  const strategy = own ?? globalConf['auth_strategy'] ?? 'keystone'
+  const pipeline = pipelines[strategy] ?? fail(`auth_strategy = ${strategy}: there is no `
+    + `key ${show(strategy)}; add it${didYouMean(strategy, Object.keys(pipelines))}`)
+  return pipe(loader, words(pipeline), { globalConf })
+}
+
+/** The last name is the app, made first; the first of the filters is outermost. */
+async function pipe(loader: ConfigLoader, names: string[], conf: { globalConf: Conf }) {
+  const last = names.pop() ?? fail('a pipeline ends with the name of an app; add it')
+  let app = await loader.getApp(last, conf)
   const filters: Filter[] = []
-  for (const name of names) filters.push(await loader.getFilter(name))
-  let app = await loader.getApp(last)
+  for (const name of names) filters.push(await loader.getFilter(name, conf))
   for (const filter of filters.reverse()) app = await filter(app)
   return app
+}
+
+const words = (text: unknown): string[] => String(text).split(/\s+/).filter(Boolean)
+
+function fail(rule: string): never {
+  throw new TypeError(rule)
+}
+
+/** What has been read; the references in its values are still as written. */
+interface ConfigFile {
+  path: string
+  /** Its folder, where other files and modules are looked for. */
+  here?: string | undefined
+  sections: ConfigObject
+  options: LoadOptions
+}
+
+function openConfig(source: Source, options: LoadOptions) {
+  const { name = 'main', relativeTo } = options
+  if (typeof source === 'object' || /^\s*[[#;]|\n/.test(source)) {
+    const path = `(${typeof source})`
+    const sections = typeof source === 'object' ? source : parseIni(source, path)
+    return { name, file: { path, here: relativeTo, sections, options } }
+  }
+  const [, path = '', fragment = 'main'] = /^config:([^#]*)(?:#(.*))?$/is.exec(source)
+    ?? fail(`${show(source)} must be "config:file.ini#name", ini text, or an object`)
+  const file = readConfig(decodePath(path) ?? path, options)
+  return { name: options.name ?? fragment, file }
+}
+
+function readConfig(path: string, options: LoadOptions): ConfigFile {
+  const { dirname, isAbsolute, resolve } = builtin<NodePath>('node:path')
+  const { existsSync, readFileSync } = builtin<NodeFiles>('node:fs')
+  const isPlaced = isAbsolute(path) || options.relativeTo !== undefined
+  const found = isPlaced ? resolve(options.relativeTo ?? '', path) : path
+  if (!isPlaced || !existsSync(found)) {
+    throw new ConfigNotFound(`Could not find config at ${show(found)}; check relativeTo`)
+  }
+  const sections = parseIni(readFileSync(found, 'utf8'), found)
+  return { path: found, here: dirname(found), sections, options }
+}
+
+/** A module of Node (Deno and Bun have them too), reached without importing it. */
+function builtin<T>(id: string): T {
+  const found = typeof process === 'object' ? process.getBuiltinModule?.(id) : undefined
+  return (found ?? fail(`This runtime has no ${id}; give ini text or an object`)) as T
+}
+type NodePath = Record<'dirname' | 'resolve', (...paths: string[]) => string>
+  & { isAbsolute(path: string): boolean }
+type NodeFiles = { existsSync(path: string): boolean
+  readFileSync(path: string, encoding: 'utf8'): string }
+
+/** Python's configparser: the first '=' or ':' counts; an indented line continues. */
+function parseIni(text: string, file: string): ConfigObject {
+  const sections: Record<string, Record<string, string>> = new Dict()
+  let heading = ''
+  let key = ''
+  let indent = 0
+  for (const [at, line] of text.split(/\r?\n/).entries()) {
+    const content = line.trim()
+    const depth = line.search(/\S|$/)
+    const keys = sections[heading] ?? new Dict<string>()
+    if (/^[#;]/.test(content)) continue
+    if (key && (content === '' || depth > indent)) keys[key] += `\n${content}`
+    if (content === '' || (key && depth > indent)) continue
+    const wrong = (rule: string): never =>
+      fail(`${file}, line ${at + 1}, section [${heading}], ${content}: ${rule}`)
+    const [, opened] = /^\[(.+)\]/.exec(content) ?? []
+    // A host that URLMap takes has a colon of its own: http://host/v1 = app.
+    const option = /^(https?:\/\/[^=\s]*|[^=:]*?)\s*[=:]\s*(.*)$/
+    const [, name = '', value = ''] = option.exec(content) ?? []
+    indent = depth
+    key = opened === undefined ? name : ''
+    if (opened !== undefined) {
+      if (opened in sections && opened !== 'DEFAULT') wrong('it stands twice; merge both')
+      sections[opened] ??= new Dict()
+      heading = opened
+      continue
+    }
+    if (!name || !heading) wrong('it must be "key = value" below a [section]; change it')
+    if (name in keys) wrong(`the key ${show(name)} stands twice; keep one`)
+    keys[name] = value
+  }
+  return sections
+}
+
+type Kind = 'app' | 'filter'
+const PREFIX: Readonly<Record<Kind, RegExp>> =
+  { app: /^(app|application|composite?|pipeline|filter-app)$/, filter: /^filter$/ }
+const PROTOCOL: Readonly<Record<Kind, RegExp>> =
+  { app: /^paste\.(app|composite?)_factory$/, filter: /^paste\.filter(_app)?_factory$/ }
+
+/** '[app: main]' has the prefix 'app' and the name 'main'; a bare '[app]' has no name. */
+const headingParts = (heading: string): string[] =>
+  heading.split(/:(.*)/s, 2).map((part) => part.trim())
+
+/** The heading of a section. A bare [app] answers to no name at all, not to 'main'. */
+function findHeading(file: ConfigFile, kind: Kind, name?: string): string | undefined {
+  const found = Object.keys(file.sections).filter((heading) => {
+    const [prefix = '', own] = headingParts(heading)
+    const answers = own === undefined ? name === undefined : own === (name ?? 'main')
+    return answers && PREFIX[kind].test(prefix)
+  })
+  if (found.length > 1) fail(`[${found.join('] and [')}] have the same name; rename one`)
+  return found[0]
+}
+
+/** Says that there is no such section, and what may have been meant. */
+function missing({ sections }: ConfigFile, kind: Kind, name = 'main'): string {
+  const all = Object.keys(sections).map(headingParts)
+  const other = all.find(([, own]) => own === name)?.join(':')
+  const ofKind = all.filter(([prefix = '']) => PREFIX[kind].test(prefix))
+  const hint = other === undefined ? didYouMean(name, ofKind.map(([, own = '']) => own))
+    : ` ([${other}] is no ${kind})`
+  const repair = name.includes(':') ? `write "call:${name}"` : `add [${kind}:${name}]`
+  return `there is no ${kind} ${show(name)}; ${repair}${hint}`
+}
+
+/** A section's values; `additions`, from `set`, win over those of a used section. */
+interface Values { globalConf: Conf; localConf: Conf; additions?: Conf }
+
+function valuesOf(file: ConfigFile, heading: string, callerConf: Conf): Values {
+  const { DEFAULT: defaults = {}, [heading]: own = {} } = file.sections
+  const given = { ...file.options.globalConf, here: file.here ?? '', __file__: file.path }
+  const outer = { ...given, ...defaults }
+  const globalConf: Conf = { ...given }
+  const localConf: Conf = {}
+  const additions: Conf = {}
+  const gets: Conf = {}
+  for (const key of Object.keys(defaults)) globalConf[key] = valueOf(key, outer)
+  for (const key of Object.keys(own)) {
+    const [, verb, name = key] = /^(set|get)\s+(.*)$/.exec(key) ?? []
+    const value = valueOf(key, { ...outer, ...own })
+    if (verb === 'set') additions[name] = value
+    else if (verb === 'get') gets[name] = value
+    else if (!Object.hasOwn(outer, key)) localConf[key] = value
+  }
+  Object.assign(globalConf, callerConf, additions)
+  for (const [name, key] of Object.entries(gets)) {
+    localConf[name] = globalConf[key] ?? fail(`get ${name} = ${key}: [DEFAULT] has no `
+      + `such key; add it${didYouMean(key, Object.keys(globalConf))}`)
+  }
+  return { globalConf, localConf, additions }
+}
+
+/** %(name)s is another key, %% a percent sign, ${ENV:-otherwise} the environment's. */
+function valueOf(key: string, scope: Record<string, unknown>, depth = 0): string {
+  const raw = scope[key]
+  if (typeof raw !== 'string') return raw as string // an object may hold functions
+  const wrong = (rule: string): never => fail(`${key} = ${raw}: ${rule}`)
+  if (depth > 10) wrong('the values refer to each other in a circle; break it')
+  const known = Object.keys(scope)
+  const replace = (text: string, name = '', env?: string, or?: string): string => {
+    if (text === '%%') return '%'
+    if (text === '%') return wrong('"%" must be "%(name)s", or "%%" for a percent sign')
+    const set = env && typeof process === 'object' ? process.env?.[env] : undefined
+    if (env) return set || (or ?? set ?? wrong(`set ${env}, or write \${${env}:-value}`))
+    if (known.includes(name)) return valueOf(name, scope, depth + 1)
+    return wrong(`there is no key ${show(name)}; add it${didYouMean(name, known)}`)
+  }
+  return raw.trimEnd().replace(/%\(([^)]+)\)s|%%?|\$\{(\w+)(?::-(.*?))?\}/g, replace)
+}
+
+/** Makes what names stand for, as seen from the last section of the trail. */
+class Sections implements ConfigLoader {
+  readonly #file: ConfigFile
+  readonly #trail: Trail
+
+  constructor(file: ConfigFile, trail: Trail = [{ place: file.path, conf: {} }]) {
+    this.#file = file
+    this.#trail = trail
+  }
+
+  getApp(name?: string, options: ConfOption = {}): Promise<Application> {
+    return this.load('app', name, options.globalConf) as Promise<Application>
+  }
+  getFilter(name?: string, options: ConfOption = {}): Promise<Filter> {
+    return this.load('filter', name, options.globalConf) as Promise<Filter>
+  }
+
+  /** A name is a section's, or `config:` with a file's, or `call:` or `egg:`. */
+  load(kind: Kind, name?: string, globalConf: Conf = {}, over?: Over): Promise<unknown> {
+    return located(placeOf(this.#trail, name), () => {
+      const heading = findHeading(this.#file, kind, name)
+      if (heading !== undefined) return this.#section(kind, heading, globalConf, over)
+      if (name && FACTORY.test(name)) {
+        return this.#call(kind, kind, { globalConf, localConf: { use: name } })
+      }
+      if (!name?.startsWith('config:')) return fail(missing(this.#file, kind, name))
+      const { options, here } = this.#file
+      const { file, name: section } =
+        openConfig(name, { ...options, name: undefined, relativeTo: here, globalConf })
+      return new Sections(file, this.#trail).load(kind, section, globalConf, over)
+    })
+  }
+
+  #section(kind: Kind, heading: string, globalConf: Conf, over?: Over): Promise<unknown> {
+    const place = `${this.#file.path}, section [${heading}]`
+    const places = this.#trail.map((step) => step.place)
+    if (places.includes(place)) fail(`circle: ${places.join(' > ')} > ${place}; cut it`)
+    return located(place, async () => {
+      const values = valuesOf(this.#file, heading, globalConf)
+      const trail = [...this.#trail, { place, conf: values.localConf }]
+      const [prefix = ''] = headingParts(heading)
+      const inside = new Sections(this.#file, trail)
+      return checkMade(kind, await inside.#make(kind, prefix, values, over))
+    })
+  }
+
+  async #make(kind: Kind, prefix: string, values: Values, over?: Over): Promise<unknown> {
+    const { 'filter-with': outer, ...localConf } = values.localConf
+    if (outer !== undefined) {
+      const filter = await this.getFilter(outer, values)
+      const made = await this.#make(kind, prefix, { ...values, localConf }, over)
+      if (kind === 'app') return filter(made as Application)
+      return (app: Application) => {
+        const inner = (made as Filter)(app)
+        return isPromise(inner) ? inner.then(filter) : filter(inner)
+      }
+    }
+    if (prefix === 'pipeline') {
+      const { pipeline = '', ...others } = localConf
+      const [key] = Object.keys(others)
+      if (!key) return pipe(this, words(pipeline), values)
+      fail(`${key} = ${others[key]}: a pipeline has no such key; write "set ${key}"`)
+    }
+    if (prefix !== 'filter-app') return this.#call(kind, prefix, values, over)
+    const { next = fail('the key "next" must name an app; add it'), ...own } = localConf
+    const app = await this.getApp(next, values)
+    const filter = await this.#call('filter', prefix, { ...values, localConf: own }, over)
+    return (checkMade('filter', filter) as Filter)(app)
+  }
+
+  /** Calls the factory that `use` or another key names, or follows `use` to a section. */
+  async #call(kind: Kind, prefix: string, values: Values, over?: Over): Promise<unknown> {
+    const { use, ...own } = values.localConf
+    const localConf = { ...own, ...over?.localConf }
+    const additions = { ...values.additions, ...over?.additions }
+    const loader = over?.loader ?? this
+    if (typeof use === 'string' && !FACTORY.test(use)) {
+      const { __file__ = '' } = values.globalConf
+      const next = { localConf, additions: { __file__, ...additions }, loader }
+      return this.load(kind, use, values.globalConf, next)
+    }
+    const [key, second] = use ? [`paste.${prefix}_factory`]
+      : Object.keys(own).filter((one) => PROTOCOL[kind].test(one))
+    if (!key) return fail(`no key names a factory; add "use" or "paste.${kind}_factory"`)
+    if (second) fail(`${key} and ${second} are two factories; keep one`)
+    const { [key]: spec = use, ...rest } = localConf
+    const place = placeOf(this.#trail, spec)
+    const factory = await located(place, () => findFactory(this.#file, spec))
+    const confs = [{ ...values.globalConf, ...additions }, rest]
+    const isComposite = /composit/.test(key) || use === 'egg:Paste#urlmap'
+    if (isComposite) return factory(loader, ...confs)
+    if (key !== 'paste.filter_app_factory') return factory(...confs)
+    return (app: unknown) => factory(app, ...confs)
+  }
+}
+
+/** The sections on the way: failures name the last one's key, and circles show. */
+type Trail = readonly { place: string; conf: Conf }[]
+
+/** What a section says over the one that it uses. */
+type Over = { localConf: Conf; additions: Conf; loader: ConfigLoader }
+
+type Factory = (...args: unknown[]) => unknown
+const FACTORY = /^(call|egg):/
+
+/** What an ini file may name without a registry. */
+const BUILT_IN: Readonly<Record<string, unknown>> = {
+  'egg:Paste#urlmap': urlmapFactory,
+  'mini-wsgi': { RequestId, RequestBodySizeLimiter, HTTPProxyToWSGI, CORS, CatchErrors,
+    AccessLog, urlmapFactory, pipelineFactory },
+}
+
+/** 'module:holder.name' as a function that calls `name` as a method of its holder. */
+async function findFactory({ here, options }: ConfigFile, spec: unknown) {
+  if (typeof spec === 'function') return spec as Factory
+  const name = String(spec).replace(/^call:/, '')
+  const known = Object.assign(new Dict<unknown>(), BUILT_IN, options.registry)
+  const [module = '', path = ''] = name in known ? [name] : name.split(/:(.*)/s)
+  let holder: unknown
+  let found = known[module] ?? await importBeside(here, module)
+    ?? fail(`the registry has no ${show(name)}, and no ${module}.js, .mjs or .ts is near `
+      + `the file; write "module:name"${didYouMean(name, Object.keys(known))}`)
+  for (const part of path.split('.').filter(Boolean)) {
+    const names = Object(found) as Record<string, unknown>
+    holder = found
+    found = names[part]
+      ?? fail(`${show(part)} is missing; add it${didYouMean(part, Object.keys(names))}`)
+  }
+  if (typeof found !== 'function') fail(`a factory is a function, not ${show(found)}`)
+  return (found as Factory).bind(holder)
+}
+
+function importBeside(here: string | undefined, module: string): unknown {
+  const files = ['js', 'mjs', 'ts'].map((ending) => `${here}/${module}.${ending}`)
+  const found = here && files.find((one) => builtin<NodeFiles>('node:fs').existsSync(one))
+  if (!found) return undefined
+  const { pathToFileURL } = builtin<{ pathToFileURL(path: string): URL }>('node:url')
+  return import(/* webpackIgnore: true */ /* @vite-ignore */ pathToFileURL(found).href)
+}
+
+function checkMade(kind: Kind, made: unknown): unknown {
+  if (kind === 'app' ? isApplication(made) : typeof made === 'function') return made
+  return fail(`it made ${show(made)}, which is no ${kind}; return one`)
+}
+
+/** The key with a name in it: 'api.ini, section [pipeline:v1], pipeline = id api'. */
+function placeOf(trail: Trail, name: unknown): string {
+  const { place, conf } = trail.at(-1) as Trail[number]
+  const key = Object.keys(conf).find((one) => words(conf[one]).includes(String(name)))
+  return key === undefined ? place : `${place}, ${key} = ${words(conf[key]).join(' ')}`
+}
+
+/** A failure whose message says where. */
+class ConfigError extends TypeError {}
+
+/** Puts the place before a failure's message: the innermost, where places nest. */
+async function located<T>(place: string, work: () => T | Promise<T>): Promise<T> {
+  try {
+    return await work()
+  } catch (cause) {
+    if (cause instanceof ConfigError) throw cause
+    const rule = cause instanceof Error ? cause.message : show(cause)
+    throw new ConfigError(`${place}: ${rule}`, { cause })
+  }
+}
+
+/** '; did you mean "x"?', or what there is. */
+function didYouMean(name: string, known: readonly string[]): string {
+  const edits = Math.min(2, Math.floor(name.length / 2))
+  const near = known.find((one) => isNear(name.toLowerCase(), one.toLowerCase(), edits))
+  if (near !== undefined) return `; did you mean ${show(near)}?`
+  return known.length > 0 ? ` (known: ${known.join(', ')})` : ''
+}
+
+/** Whether so many edits make one word of the other (Levenshtein). */
+function isNear(a: string, b: string, edits: number): boolean {
+  if (a === b || edits === 0) return a === b
+  if (a[0] === b[0]) return isNear(a.slice(1), b.slice(1), edits)
+  return isNear(a.slice(1), b, edits - 1) || isNear(a, b.slice(1), edits - 1)
+    || isNear(a.slice(1), b.slice(1), edits - 1)
 }
 
 // 10. Seeing it work ────────────────────────────────────────────────────────────────────
@@ -4033,9 +4119,10 @@ export function validator(app: Application | DecoratedMethod): ApplicationFuncti
 
 type Checked = { isStarted: boolean; isClosed: boolean }
 
-/** A violation says which layer did what, quotes it, and says what to do instead. */
+/** A violation says which side did what, quotes that, and tells what to do instead. */
 function check(ok: unknown, did: string, repair: string, ...what: unknown[]): asserts ok {
-  if (!ok) throw new TypeError(`validator: the ${[did, ...what.map(show)].join(': ')}; ${repair}`)
+  const violation = [did, ...what.map(show)].join(': ')
+  if (!ok) throw new TypeError(`validator: the ${violation}; ${repair}`)
 }
 
 const isText = (value: unknown): boolean => typeof value === 'string'
@@ -4066,8 +4153,8 @@ function checkEnviron(environ: Environ): void {
       check(form.test(String(value)), `server set ${key}`, repair, value)
     }
   }
-  const path = environ.SCRIPT_NAME || environ.PATH_INFO
-  check(path, 'server left SCRIPT_NAME and PATH_INFO empty', 'put the path into one')
+  check(environ.SCRIPT_NAME || environ.PATH_INFO, 'server left both SCRIPT_NAME and '
+    + 'PATH_INFO empty', 'make PATH_INFO "/"')
 }
 
 function checkedInput(input: Input): Input {
@@ -4085,8 +4172,7 @@ function checkedInput(input: Input): Input {
 }
 
 function checkedErrors(errors: Environ['wsgi.errors']): Environ['wsgi.errors'] {
-  const isFine = typeof errors?.write === 'function'
-  check(isFine, 'server gave as wsgi.errors', 'it needs write(text)', errors)
+  check(errors?.write, 'server gave as wsgi.errors', 'it needs write(text)', errors)
   return { write(text: string) {
     check(isText(text), 'application wrote to wsgi.errors', 'write a string', text)
     return errors.write(text)
@@ -4101,8 +4187,7 @@ function checkedStart(given: unknown[], state: Checked, start: StartResponse): W
   check(isStatus, 'application gave the status', 'write it as in "200 OK"', status)
   const isList = Array.isArray(headers) && given.length < 4
   check(isList, 'application gave as headers', 'give a list of [name, value]', headers)
-  const isError = typeof excInfo === 'object'
-  check(isError, 'application gave as excInfo', 'give the error that was caught', excInfo)
+  check(typeof excInfo === 'object', 'application gave excInfo', 'give an error', excInfo)
   checkHeaders(headers, Number(status.slice(0, 3)))
   state.isStarted = true
   const write = start(status, headers, ...given.slice(2))
@@ -4113,8 +4198,8 @@ function checkedStart(given: unknown[], state: Checked, start: StartResponse): W
 }
 
 /** These are about the connection, which is the server's (RFC 9110 section 7.6.1). */
-const HOP_BY_HOP = new RegExp('^(connection|keep-alive|proxy-authenticate|'
-  + 'proxy-authorization|te|trailers|transfer-encoding|upgrade)$', 'i')
+const HOP_BY_HOP = /* @__PURE__ */ new RegExp('^(connection|keep-alive|te|trailers|'
+  + 'proxy-authenticate|proxy-authorization|transfer-encoding|upgrade)$', 'i')
 
 function checkHeaders(headers: HeaderList, code: number): void {
   for (const pair of headers) {
@@ -4207,7 +4292,7 @@ async function webFailure(error: unknown, environ: Environ): Promise<FetchRespon
 function fetchEnviron(request: FetchRequest): Environ | null {
   const url = new URL(request.url)
   const path = decodePath(url.pathname)
-  if (path === null) return null
+  if (path === null || path.includes('\0')) return null
   const environ = makeEnviron(request.method, url.protocol.slice(0, -1), url.host)
   Object.assign(environ, {
     PATH_INFO: path, QUERY_STRING: url.search.slice(1), REQUEST_URI: url.pathname + url.search,
@@ -4251,7 +4336,7 @@ async function webBody(method: string, status: string, body: Body): Promise<unkn
         throw error
       }
     },
-    cancel: () => reader.end(),
+    async cancel() { await reader.end() },
   })
 }
 
@@ -4317,7 +4402,7 @@ function inputStream(input: Input): ReadableStream<Uint8Array> {
       if (step.done) controller.close()
       else controller.enqueue(step.value)
     },
-    cancel: () => iterator.return?.(),
+    async cancel() { await iterator.return?.() },
   })
 }
 
@@ -4331,7 +4416,7 @@ interface NodeRequest {
   rawHeaders: string[]
   socket: NodeSocket
   complete: boolean
-  on(event: string, listener: (value: never) => void): unknown
+  on(event: string, listener: (...args: never[]) => void): unknown
   pause(): unknown
   resume(): unknown
 }
@@ -4445,7 +4530,7 @@ function nodeEnviron(host: NodeHost, exchange: NodeExchange): Environ | string {
   const mark = target.indexOf('?')
   const path = decodePath(mark < 0 ? target : target.slice(0, mark))
   const script = req.baseUrl ? decodePath(req.baseUrl) : ''
-  if (path === null || script === null || (path !== '' && path[0] !== '/')) return '400 Bad Request'
+  if (path === null || path.includes('\0') || script === null || (path !== '' && path[0] !== '/')) return '400 Bad Request'
   const environ: Environ = {
     REQUEST_METHOD: req.method ?? 'GET',
     SCRIPT_NAME: script,
@@ -4466,7 +4551,9 @@ function nodeEnviron(host: NodeHost, exchange: NodeExchange): Environ | string {
     'wsgi.input_terminated': true,
     get 'mini.signal'() { return exchange.signal },
   }
-  return addHeaders(environ, host, req) ?? environ
+  const refusal = addHeaders(environ, host, req)
+  const isTooLarge = Number(environ.CONTENT_LENGTH ?? 0) > (host.options.maxBody ?? Infinity)
+  return refusal ?? (isTooLarge ? '413 Request Entity Too Large' : environ)
 }
 
 /** Adds the headers as they came; a status where two readers could disagree about them. */
@@ -4625,7 +4712,7 @@ class NodeExchange {
 
   /** Ends the answer with these chunks, which are all that is left of the body. */
   #end(chunks: Chunk[]): void {
-    const [chunk = ''] = chunks
+    const chunk = checkedChunk(chunks[0] ?? '')
     if (!this.#hasBody) {
       if (!this.#res.headersSent) this.#writeHead(this.req.method === 'HEAD' && chunk.length > 0 ? this.#count(chunk) : -1)
       this.#res.end()

@@ -255,7 +255,7 @@ function request(port: Port, blank: Blank): Answers {
 }
 
 function response(port: Port, [text, options]: [string | null, Dict]): Answers {
-  const res = new port.Response(text === null ? options : { text, ...options })
+  const res = new port.Response(text === null ? options : { body: text, ...options })
   const dict = res as unknown as Dict
   const method = (object: object, name: string): ((...args: unknown[]) => unknown) =>
     (object as Record<string, (...args: unknown[]) => unknown>)[name]!.bind(object)
