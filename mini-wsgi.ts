@@ -1870,8 +1870,9 @@ class Shape {
 
   /** Adds a later shape, unless it can never be reached. */
   append(later: Shape): void {
-    if (this.next) this.next.append(later)
-    else if (this.route.isGuarded) this.next = later
+    let last: Shape = this
+    while (last.next) last = last.next
+    if (last.route.isGuarded) last.next = later
   }
 }
 
@@ -1894,7 +1895,7 @@ function place<T extends { code: number }>(slots: (T | null)[], item: T): (T | n
 
 const NO_SLOTS: null[] = [null]
 
-/** Paths of one length, told apart by the character that tells most, then by the next. */
+/** Paths of one length, told apart by the last character in which two of them differ. */
 class Fork {
   readonly code: number   // what leads to it: the length, then a character
   readonly text: string   // the last one's path
@@ -1909,8 +1910,11 @@ class Fork {
       this.shape = shapes.get(this.text) as Shape
       return
     }
-    this.at = tellingPosition(paths.slice(0, 32))
-    for (const [char, group] of groupBy(paths, (path) => path.charCodeAt(this.at))) {
+    const other = paths.at(-1) as string
+    let at = this.text.length - 1
+    while (this.text.charCodeAt(at) === other.charCodeAt(at)) at--
+    this.at = at
+    for (const [char, group] of groupBy(paths, (path) => path.charCodeAt(at))) {
       this.slots = place(this.slots, new Fork(char, group, shapes))
     }
   }
@@ -1926,14 +1930,6 @@ function groupBy(
     else groups.set(codeOf(path), [path])
   }
   return groups
-}
-
-/** Where most of the paths, all of one length, have different characters. */
-function tellingPosition(paths: readonly string[]): number {
-  const [{ length }] = paths as [string]
-  const counts = Array.from({ length }, (_, at) =>
-    new Set(paths.map((path) => path.charCodeAt(at))).size)
-  return counts.indexOf(Math.max(...counts))
 }
 
 class RouteNode {
@@ -2157,7 +2153,7 @@ class RouteTable {
         else literals.set(text, shape)
       }
     }
-    this.codes = Uint16Array.from(this.codes)
+    this.codes = new Uint16Array(this.codes)
     this.literals = NO_SLOTS
     for (const [length, paths] of groupBy([...literals.keys()], (path) => path.length)) {
       this.literals = place(this.literals, new Fork(length, paths, literals))
@@ -2304,16 +2300,12 @@ class RouteTable {
     const { route: { variables, defaults }, size } = shape
     const fixed = shape.fixed ??= Object.entries(defaults).flat()
     for (let i = 0; i < fixed.length; i += 2) vars[fixed[i] as string] = fixed[i + 1]
-    for (let i = 0; i < size; i++) {
+    for (let i = 0; i < variables.length; i++) {
       const { name } = variables[i] as Variable
-      const from = found[2 * i] as number
+      const from = i < size ? found[2 * i] as number : -1
       const to = found[2 * i + 1] as number
-      vars[name] = from < to ? path.slice(from, to)
-        : defaults[name] || (from < 0 ? null : '')
-    }
-    for (let i = size; i < variables.length; i++) {
-      const { name } = variables[i] as Variable
-      vars[name] ??= null
+      vars[name] = from >= 0 && from < to ? path.slice(from, to)
+        : defaults[name] ?? (from < 0 ? null : '')
     }
     return vars
   }
@@ -2480,7 +2472,7 @@ export class Mapper extends Connecting {
   #path(url: string | null | undefined, environ: MatchEnviron): string | null {
     const path = url ?? environ?.PATH_INFO
     const { prefix } = this.options
-    if (path === undefined) throw new TypeError('match() needs a path, or environ with PATH_INFO')
+    if (path === undefined) throw new TypeError('match() needs a path, or PATH_INFO')
     if (!prefix) return path
     return path.startsWith(prefix) ? path.slice(prefix.length) || '/' : null
   }
@@ -2489,8 +2481,9 @@ export class Mapper extends Connecting {
   #table(method = ''): RouteTable {
     const table = this.#tables[method]
     if (table) return table
-    const isKnown = method === '' || this.matchlist.some(({ methods }) => methods?.includes(method))
-    if (!isKnown && method !== 'other') return this.#table('other') // clients invent methods
+    const isKnown = method === ''
+      || this.matchlist.some(({ methods }) => methods?.includes(method))
+    if (!isKnown && method !== 'other') return this.#table('other') // clients invent them
     const made = new RouteTable(this.matchlist.filter(({ methods }) =>
       method === '' || methods === null || methods.includes(method)))
     this.#tables[method] = made
@@ -2509,7 +2502,7 @@ export class Mapper extends Connecting {
     if (Array.isArray(subDomain) && !subDomain.includes(own)) {
       return `the sub-domain ${show(own)} is none of ${show(subDomain)}`
     }
-    return !admits || admits(environ ?? {}, vars) ? null : 'its condition function said no'
+    return !admits || admits(environ ?? {}, vars) ? null : 'its function said no'
   }
 
   #subDomain(environ: MatchEnviron): string | null {
@@ -2542,7 +2535,7 @@ export class Mapper extends Connecting {
     let winner: Route | undefined
     const list = this.matchlist.map((route): RouteExplanation => {
       let reason = this.#refusal(route, path, environ)
-      if (reason === null && winner) reason = `it fits, ${describeRoute(winner)} came first`
+      if (reason === null && winner) reason = `it fits; ${describeRoute(winner)} is first`
       if (reason === null) winner = route
       const cover = this.matchlist.slice(0, route.rank).find((one) => covers(one, route))
       const never = cover ? `; it never can, ${describeRoute(cover)} takes all of it` : ''
@@ -3286,7 +3279,7 @@ function urlOfWords(key: string, words: string): string {
 // 8. Filters ────────────────────────────────────────────────────────────────────────────
 // Arrives: /v1/servers/42 on its way in, later its answer on its way out. Leaves: the
 // same, or changed. A filter is an application around an application; these are
-// oslo.middleware's. Each is used in three ways, and takes an ini's strings in all of them:
+// oslo.middleware's. Each is used in three ways, and takes an ini's strings in all:
 //     new RequestBodySizeLimiter(app, { maxRequestBodySize: 1024 })
 //     RequestBodySizeLimiter.factory({}, { max_request_body_size: '1024' })(app)
 //     paste.filter_factory = mini-wsgi:RequestBodySizeLimiter.factory      in an ini file
@@ -4283,10 +4276,11 @@ function checkedBody(body: Body, state: Checked): Body {
 }
 
 // 11. Hosting ───────────────────────────────────────────────────────────────────────────
-// Arrives: a request as the platform gives it, 'GET /v1/servers/42?detail=1 HTTP/1.1' from
+// Arrives: a request in the platform's form, 'GET /v1/servers/42?detail=1 HTTP/1.1' from
 // node:http, or a web-standard Request. Leaves: the environ of chapter 1; and, when the
 // application has answered, status, headers and body in the platform's own form. Nothing
-// here touches the process. (SAFETY n: the rules of a gateway that stands in the open.)
+// here touches the process. What faces the network refuses what two readers could read
+// in two ways, and never trusts a client to be quick, or to stay.
 
 type FetchRequest = InstanceType<typeof globalThis.Request>
 type FetchResponse = InstanceType<typeof globalThis.Response>
@@ -4306,7 +4300,7 @@ export function toFetch(app: Application | DecoratedMethod): FetchHandler {
   const caught = new CatchErrors((environ, startResponse) => {
     environ.PATH_INFO = pathOf(environ.PATH_INFO)
     return callApplication(app as Application, environ, (status, headers, excInfo) => {
-      headOf(status, headers) // throws where it could not be sent
+      headOf(status, headers) // throws where they could not be sent
       return startResponse(status, headers, excInfo)
     })
   })
@@ -4327,8 +4321,8 @@ function fetchEnviron(request: FetchRequest): Environ {
   const environ = makeEnviron(request.method, protocol.slice(0, -1), host)
   Object.assign(environ, {
     PATH_INFO: pathname, QUERY_STRING: search.slice(1), REQUEST_URI: pathname + search,
-    SERVER_PROTOCOL: 'HTTP/1.1', HTTP_HOST: host,
-    'wsgi.input_terminated': true, 'mini.signal': request.signal,
+    SERVER_PROTOCOL: 'HTTP/1.1', HTTP_HOST: host, 'wsgi.input_terminated': true,
+    'mini.signal': request.signal,
   })
   if (request.body) environ['wsgi.input'] = new StreamInput(request.body)
   request.headers.forEach((value, name) => {
@@ -4337,7 +4331,7 @@ function fetchEnviron(request: FetchRequest): Environ {
   return environ
 }
 
-/** The path, decoded once for everybody behind us (SAFETY 4). */
+/** The path, decoded once for everybody behind us. */
 function pathOf(raw: string): string {
   const path = decodePath(raw)
   if (path !== null && /^\/[^\0]*$/.test(path)) return path
@@ -4346,8 +4340,10 @@ function pathOf(raw: string): string {
 
 const isList = (body: Body): body is Chunk[] => Array.isArray(body) && !('close' in body)
 
-/** A body that is read as slowly as the client takes it; a list is whole already. */
-function webBody(body: Body): ReturnType<Uint8Array['slice']> | ReadableStream<Uint8Array> {
+/** A list is whole already; anything else is read as slowly as the client takes it. */
+function webBody(
+  body: Body,
+): ReturnType<Uint8Array['slice']> | ReadableStream<Uint8Array> {
   if (isList(body)) return joinBytes(body.map(toBytes)) as ReturnType<Uint8Array['slice']>
   const reader = new BodyReader(body)
   return new ReadableStream<Uint8Array>({
@@ -4367,13 +4363,13 @@ function webBody(body: Body): ReturnType<Uint8Array['slice']> | ReadableStream<U
   }, { highWaterMark: 0 })
 }
 
-/** `wsgi.input` over a stream, which is not touched until somebody reads. */
+/** `wsgi.input` over a stream, which nobody touches before the first read. */
 class StreamInput implements Input {
-  readonly #stream: Body
+  readonly #stream: unknown
   #source: AsyncIterator<Uint8Array> | undefined
-  #left: Uint8Array | null = null
+  #left: Uint8Array | undefined
 
-  constructor(stream: unknown) { this.#stream = stream as Body }
+  constructor(stream: unknown) { this.#stream = stream }
 
   get isOpen(): boolean { return this.#source !== undefined }
 
@@ -4396,12 +4392,11 @@ class StreamInput implements Input {
     for (let chunk = await this.#next(); chunk; chunk = await this.#next()) yield chunk
   }
 
-  async #next(): Promise<Uint8Array | null> {
+  async #next(): Promise<Uint8Array | undefined> {
     const left = this.#left
-    this.#left = null
-    if (left) return left
-    this.#source ??= iterate(this.#stream) as AsyncIterator<Uint8Array>
-    return (await this.#source.next()).value as Uint8Array | undefined ?? null
+    this.#left = undefined
+    this.#source ??= iterate(this.#stream as Body) as AsyncIterator<Uint8Array>
+    return left ?? (await this.#source.next()).value as Uint8Array | undefined
   }
 }
 
@@ -4409,18 +4404,19 @@ class StreamInput implements Input {
  * A fetch handler as an application.
  *
  * @example
- * const inner = fromFetch(async (request) => new globalThis.Response(`hi ${request.url}`))
+ * const inner = fromFetch(async ({ url }) => new globalThis.Response(`hi ${url}`))
  * await (await inner.get('/web?x=1')).text() //=> 'hi http://localhost/web?x=1'
  */
 export function fromFetch(
   handler: (request: FetchRequest) => FetchResponse | Promise<FetchResponse>,
 ): Wsgified<[], Promise<Response>> {
+  const endToEnd = (headers: Iterable<[string, string]>): HeaderList =>
+    [...headers].filter(([name]) => !HOP_BY_HOP.test(name))
   return wsgify(async (req) => {
     const hasBody = req.method !== 'GET' && req.method !== 'HEAD'
     const init = {
-      method: req.method, headers: endToEnd([...req.headers]), signal: req.signal,
-      body: hasBody ? webBody(req.environ['wsgi.input']) : null,
-      duplex: 'half', // the answer may begin before the body has ended
+      method: req.method, headers: endToEnd(req.headers), signal: req.signal,
+      body: hasBody ? webBody(req.environ['wsgi.input']) : null, duplex: 'half',
     }
     const web = await handler(new globalThis.Request(req.url, init as RequestInit))
     const res = fromWebResponse(web)
@@ -4428,9 +4424,6 @@ export function fromFetch(
     return res
   })
 }
-
-const endToEnd = (headers: HeaderList): HeaderList =>
-  headers.filter(([name]) => !HOP_BY_HOP.test(name))
 
 // node:http, as far as we use it.
 interface NodeSocket {
@@ -4444,12 +4437,12 @@ interface NodeSocket {
 }
 interface NodeRequest {
   method?: string | undefined; url?: string | undefined; httpVersion: string
-  baseUrl?: string; originalUrl?: string
-  rawHeaders: string[]; socket: NodeSocket; complete: boolean
+  baseUrl?: string; originalUrl?: string; rawHeaders: string[]
+  socket: NodeSocket; complete: boolean
 }
 interface NodeResponse {
-  headersSent: boolean; writableFinished: boolean; req: { complete: boolean }
-  socket: unknown; shouldKeepAlive: boolean; strictContentLength: boolean
+  req: { complete: boolean }; socket: object | null; shouldKeepAlive: boolean
+  headersSent: boolean; writableFinished: boolean; strictContentLength: boolean
   once(event: string, listener: () => void): unknown
   emit(event: string): unknown
   removeHeader(name: string): unknown
@@ -4460,7 +4453,7 @@ interface NodeResponse {
 type NodeHandler = (req: NodeRequest, res: NodeResponse) => void
 
 /**
- * An application as a node:http handler; inside Express, `req.baseUrl` becomes SCRIPT_NAME.
+ * An application as a node:http handler; in Express, `req.baseUrl` becomes SCRIPT_NAME.
  *
  * @example
  * const { createServer } = await import('node:http')
@@ -4486,8 +4479,8 @@ class NodeHost {
 
   constructor(app: Application) {
     this.#app = app
-    const { Buffer } = builtin<{ Buffer: { byteLength(text: string): number } }>('node:buffer')
-    this.byteLength = Buffer.byteLength
+    const node = builtin<{ Buffer: { byteLength(text: string): number } }>('node:buffer')
+    this.byteLength = node.Buffer.byteLength
   }
 
   handle(req: NodeRequest, res: NodeResponse): void {
@@ -4497,12 +4490,13 @@ class NodeHost {
       checkRequest(exchange.environ)
       exchange.run(this.#app)
     } catch (error) {
-      exchange.refuse(error)
+      res.shouldKeepAlive = false // where does the next request begin?
+      exchange.fail(error)
     }
   }
 
-  /** As they came: Node's own dictionary keeps the first Host of two (SAFETY 2). */
-  #addHeaders(environ: Environ, raw: string[]): void {
+  /** As they came: Node's own dictionary keeps the first Host of two, and is silent. */
+  #addHeaders(environ: Environ, raw: readonly string[]): void {
     for (let at = 0; at < raw.length; at += 2) {
       const key = this.#key(raw[at] as string)
       const value = raw[at + 1] as string
@@ -4524,74 +4518,65 @@ class NodeHost {
 
 const WSGI_VERSION: readonly number[] = [1, 0]
 const STDERR = { write: (text: string): void => { console.error(text.trimEnd()) } }
-const EXCHANGE = /* @__PURE__ */ Symbol('exchange')
-/** One getter for all requests: a getter of its own would cost each more than its headers. */
-const SIGNAL: PropertyDescriptor = {
-  get(this: { [EXCHANGE]: NodeExchange }) { return this[EXCHANGE].signal },
-  set(value) { Object.defineProperty(this, 'mini.signal', { value, writable: true }) },
-  enumerable: true,
-  configurable: true,
-}
 
-function nodeEnviron(exchange: NodeExchange): Environ {
-  const { req, input } = exchange
+function nodeEnviron(req: NodeRequest, exchange: NodeExchange): Environ {
   const { socket, url = '' } = req
   const target = url[0] === '/' ? url : url.replace(/^(\*$|https?:\/\/[^/?#]*)/i, '')
-  const [path = '', ...query] = target.split('?')
+  const mark = target.indexOf('?')
   const environ = {
-    REQUEST_METHOD: req.method ?? 'GET',
-    SCRIPT_NAME: req.baseUrl ? pathOf(req.baseUrl) : '',
-    PATH_INFO: path || '/',
-    QUERY_STRING: query.join('?'),
-    REQUEST_URI: req.originalUrl ?? url,
-    SERVER_NAME: 'localhost',
-    SERVER_PORT: String(socket.localPort ?? 80),
-    SERVER_PROTOCOL: `HTTP/${req.httpVersion}`,
-    REMOTE_ADDR: socket.remoteAddress ?? '',
-    'wsgi.version': WSGI_VERSION,
-    'wsgi.url_scheme': socket.encrypted ? 'https' : 'http',
-    'wsgi.input': input,
-    'wsgi.errors': STDERR,
+    REQUEST_METHOD: req.method ?? 'GET', REQUEST_URI: req.originalUrl ?? url,
+    SCRIPT_NAME: req.baseUrl ? decodePath(req.baseUrl) ?? '' : '',
+    PATH_INFO: (mark < 0 ? target : target.slice(0, mark)) || '/',
+    QUERY_STRING: mark < 0 ? '' : target.slice(mark + 1),
+    SERVER_NAME: 'localhost', SERVER_PORT: String(socket.localPort ?? 80),
+    SERVER_PROTOCOL: `HTTP/${req.httpVersion}`, REMOTE_ADDR: socket.remoteAddress ?? '',
+    'wsgi.version': WSGI_VERSION, 'wsgi.url_scheme': socket.encrypted ? 'https' : 'http',
+    'wsgi.input': exchange.input, 'wsgi.input_terminated': true, 'wsgi.errors': STDERR,
     'wsgi.multithread': false, 'wsgi.multiprocess': false, 'wsgi.run_once': false,
-    'wsgi.input_terminated': true,
     [EXCHANGE]: exchange,
   }
   return Object.defineProperty(environ, 'mini.signal', SIGNAL)
 }
 
-/** What Node's parser lets through, and two readers could understand in two ways. */
-function checkRequest(environ: Environ): void {
-  const { SERVER_PROTOCOL: protocol, HTTP_HOST: host } = environ
-  if (!/^HTTP\/1\.[01]$/.test(protocol)) throw new HTTPVersionNotSupported()
-  environ.PATH_INFO = pathOf(environ.PATH_INFO)
-  const isHost = host === undefined ? protocol === 'HTTP/1.0' : host === '' || HOST.test(host)
-  if (!isHost) throw new HTTPBadRequest('There must be one Host header, with a valid name.')
-  const coding = environ['HTTP_TRANSFER_ENCODING']
-  if (coding === undefined) return
-  delete environ['HTTP_TRANSFER_ENCODING'] // Node undoes it
-  const isCoding = protocol === 'HTTP/1.1' && coding.toLowerCase() === 'chunked'
-  if (!isCoding) throw new HTTPBadRequest('Transfer-Encoding must be "chunked".')
+const EXCHANGE = /* @__PURE__ */ Symbol('exchange')
+/** One getter for all: one of its own would cost a request more than its headers. */
+const SIGNAL: PropertyDescriptor = {
+  get(this: { [EXCHANGE]: NodeExchange }) { return this[EXCHANGE].signal },
+  set(value) { Object.defineProperty(this, 'mini.signal', { value, writable: true }) },
+  enumerable: true, configurable: true,
 }
 
-/** Status and headers as Node takes them. */
+/** Refuses what Node's parser lets through, but two readers could read in two ways. */
+function checkRequest(environ: Environ): void {
+  const { SERVER_PROTOCOL: protocol, HTTP_HOST: host } = environ
+  if (!protocol.startsWith('HTTP/1.')) throw new HTTPVersionNotSupported()
+  environ.PATH_INFO = pathOf(environ.PATH_INFO)
+  const isHost = host ? HOST.test(host) : host === '' || protocol === 'HTTP/1.0'
+  if (!isHost) throw new HTTPBadRequest('There must be one Host, with a valid name.')
+  const coding = environ['HTTP_TRANSFER_ENCODING']
+  const isKnown = protocol === 'HTTP/1.1' && coding?.toLowerCase() === 'chunked'
+  if (coding === undefined || isKnown) return
+  throw new HTTPBadRequest('Transfer-Encoding must be "chunked", in HTTP/1.1.')
+}
+
+/** Status and headers as Node takes them; `length` is their Content-Length, or -1. */
 interface Head { code: number; reason: string; flat: string[]; length: number }
 
-/** Node would send most of what is wrong here as it is (SAFETY 10). */
+/** Node itself sends most of what is wrong here as it is. */
 function headOf(status: string, headers: HeaderList): Head {
   if (!/^[2-9]\d\d [\t\x20-\x7e\x80-\xff]*$/.test(status)) {
     throw new TypeError(`The status ${show(status)} must be three digits from 200 on, a `
       + 'space and a reason, as in "200 OK"')
   }
-  const head: Head = {
-    code: Number(status.slice(0, 3)), reason: status.slice(4), flat: [], length: -1,
-  }
+  const code = Number(status.slice(0, 3))
+  const head: Head = { code, reason: status.slice(4), flat: [], length: -1 }
   for (const [name, value] of headers) {
     const isLength = name.length === 14 && name.toLowerCase() === 'content-length'
     const isValue = isLength ? head.length < 0 && /^\d+$/.test(value) : VALUE.test(value)
     if (!isValue || !TOKEN.test(name) || HOP_BY_HOP.test(name)) {
-      throw new TypeError(`The header ${show(name)}: ${show(value)} cannot be sent: its name `
-        + 'must be a token and not hop-by-hop, its value without control characters and '
-        + 'below U+0100; Content-Length is one number')
+      throw new TypeError(`The header ${show(name)}: ${show(value)} cannot be sent: a `
+        + 'name is a token, not hop-by-hop, a value has no control characters and none '
+        + 'above U+00FF, Content-Length is one number')
     }
     if (isLength) head.length = Number(value)
     if (!isLength || isFramed(head)) head.flat.push(name, value)
@@ -4602,33 +4587,26 @@ const isFramed = ({ code }: Head): boolean => code !== 204 && code !== 304
 const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/
 const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
 
-/** A sync body is gathered up to this size before it is written. */
-const GATHER = 64 * 1024
-/** How much of a body that nobody wants is read, and for how long. */
-const DRAIN_BYTES = 64 * 1024 * 1024
-const DRAIN_TIME = 5000
-
 /** One request and its answer on node:http. */
 class NodeExchange {
   readonly input: StreamInput
   readonly environ: Environ
-  readonly req: NodeRequest
+  readonly #req: NodeRequest
   readonly #res: NodeResponse
   readonly #host: NodeHost
   #head: Head | undefined
   #reader: BodyReader | undefined
   #controller: AbortController | undefined
   #unwatch: (() => void) | undefined
-  #isRefused = false
   #hasFailed = false
   #isOver = false
 
   constructor(host: NodeHost, req: NodeRequest, res: NodeResponse) {
     this.#host = host
-    this.req = req
+    this.#req = req
     this.#res = res
     this.input = new StreamInput(req)
-    this.environ = nodeEnviron(this)
+    this.environ = nodeEnviron(req, this)
   }
 
   /** Fires when the client goes away before its answer has ended; made on first use. */
@@ -4638,29 +4616,23 @@ class NodeExchange {
     return this.#controller.signal
   }
 
-  /** The whole of it: call the application, send what it returns, now or later. */
+  /** The whole of it: calls the application, sends what it returns, now or later. */
   run(app: Application): void {
     try {
       const body = callApplication(app, this.environ, this.#start)
       if (!isPromise(body)) return this.#send(body)
       const sent = body.then((late) => { this.#send(late) })
-      void sent.then(undefined, (error: unknown) => { this.#fail(error) })
+      void sent.then(undefined, (error: unknown) => { this.fail(error) })
     } catch (error) {
-      this.#fail(error)
+      this.fail(error)
     }
-  }
-
-  /** The answer to what is not a request that everybody would understand alike. */
-  refuse(error: unknown): void {
-    this.#isRefused = true
-    this.#fail(error)
   }
 
   readonly #start: StartResponse = (status, headers, excInfo) => {
     if (excInfo && this.#res.headersSent) throw excInfo
     if (this.#head && !excInfo) throw new Error(TWICE)
     this.#head = headOf(status, headers)
-    return (chunk) => checked(chunk).length > 0 ? this.#write(chunk) : undefined
+    return (chunk) => chunk === '' ? undefined : this.#write(joinChunks([chunk]))
   }
 
   /** Writes at once; gives a promise where the client is slower than we are. */
@@ -4678,11 +4650,10 @@ class NodeExchange {
     else void this.#pump(body)
   }
 
-  /** A sync body is gathered, an async one goes out as it comes. */
+  /** A sync body is gathered up to 64 KiB a write, an async one goes out as it comes. */
   async #pump(body: Body): Promise<void> {
     try {
-      const reader = new BodyReader(body)
-      this.#reader = reader
+      const reader = this.#reader = new BodyReader(body)
       this.#watch()
       if (this.#head && !this.#hasBody) return this.#end('') // HEAD starts no iterator
       let gathered: Chunk[] = []
@@ -4692,80 +4663,78 @@ class NodeExchange {
         const isLate = isPromise(next)
         const step = isLate ? await next : next
         if (step.done) return this.#end(joinChunks(gathered))
-        gathered.push(checked(step.value))
+        gathered.push(step.value)
         size += step.value.length
-        if (size === 0 || (size < GATHER && !isLate)) continue
+        if (size === 0 || (size < 65536 && !isLate)) continue
         await this.#write(joinChunks(gathered))
         gathered = []
         size = 0
       }
       await reader.end()
     } catch (error) {
-      this.#fail(error)
+      this.fail(error)
     }
   }
 
   /** The last of the answer, or all of it. */
   #end(chunk: Chunk): void {
     if (this.#isOver) return
+    const { byteLength } = this.#host
     if (!this.#res.headersSent) {
-      this.#writeHead(typeof chunk === 'string' ? this.#host.byteLength(chunk) : chunk.length)
+      this.#writeHead(typeof chunk === 'string' ? byteLength(chunk) : chunk.length)
     }
-    const isHeld = !this.req.complete && this.#isCut
-    if (isHeld) this.#res.write(chunk)
+    const isEarly = this.#head?.code === 413 && !this.#req.complete
+    if (isEarly) this.#res.write(chunk)
     else this.#res.end(chunk)
-    if (isHeld || (this.input.isOpen && !this.req.complete)) void this.#drain()
+    if (isEarly || (this.input.isOpen && !this.#req.complete)) void this.#drain()
     this.#finish()
   }
 
   /**
-   * A client that is still sending sees its answer only afterwards: if we ended now, the
-   * connection's reset would take the answer with it (SAFETY 9).
+   * A client that is still sending looks for its answer only afterwards; if we hung up,
+   * the reset would take the answer with it. So we read on: 64 MiB or 5 seconds at most.
    */
   async #drain(): Promise<void> {
-    const { socket } = this.req
+    const { socket } = this.#req
     const timer = setTimeout(() => { socket.destroy() }, DRAIN_TIME)
-    let left = DRAIN_BYTES
     try {
-      for await (const chunk of this.input) {
-        left -= chunk.length
-        if (left < 0) socket.destroy()
-      }
-    } catch { /* the client has gone */ }
+      for await (const _ of limited(this.input, 64 * 1024 * 1024)) continue
+    } catch {
+      socket.destroy() // it sent too much, or it has gone
+    }
     clearTimeout(timer)
     this.#res.end()
   }
 
   get #hasBody(): boolean {
-    return this.req.method !== 'HEAD' && this.#head !== undefined && isFramed(this.#head)
+    return this.#req.method !== 'HEAD' && this.#head !== undefined && isFramed(this.#head)
   }
-  get #isCut(): boolean { return this.#isRefused || this.#head?.code === 413 }
 
-  /** `length` is that of the whole body, -1 where it is not known yet. */
+  /** `length` is the whole body's, -1 where it is not known yet. */
   #writeHead(length: number): void {
     const head = this.#head
     if (!head) throw new Error('The application did not call startResponse')
-    if (this.#hasBody && length >= 0 && head.length >= 0 && length !== head.length) {
-      throw new Error(`The body has ${length} bytes, its Content-Length is ${head.length}`)
+    if (length < 0) this.#res.strictContentLength = true
+    else if (head.length < 0) {
+      if (this.#hasBody || (length > 0 && isFramed(head))) {
+        head.flat.push('Content-Length', String(length))
+      }
+    } else if (this.#hasBody && length !== head.length) {
+      throw new Error(`The body has ${length} bytes, Content-Length is ${head.length}`)
     }
-    const isKnown = length > 0 || (length === 0 && this.#hasBody)
-    if (isKnown && head.length < 0 && isFramed(head)) {
-      head.flat.push('Content-Length', String(length))
-    }
-    if (this.#isCut || this.#host.isStopping) this.#res.shouldKeepAlive = false
+    if (head.code === 413 || this.#host.isStopping) this.#res.shouldKeepAlive = false
     // Node sends chunks to HTTP/1.0 too, if the client says "TE: chunked".
-    if (this.req.httpVersion === '1.0') this.#res.removeHeader('Transfer-Encoding')
-    this.#res.strictContentLength = length < 0
+    if (this.#req.httpVersion === '1.0') this.#res.removeHeader('Transfer-Encoding')
     this.#res.writeHead(head.code, head.reason, head.flat)
   }
 
   /**
-   * Ties us to the socket: of the answers that wait in line behind another, Node tells
-   * nobody that the client is gone (SAFETY 13).
+   * Ties us to the socket: where our answer waits in line behind another, Node tells
+   * nobody that the client has gone.
    */
   #watch(): void {
     if (this.#unwatch || this.#isOver) return
-    const { socket } = this.req
+    const { socket } = this.#req
     const gone = (): void => { this.#gone() }
     this.#unwatch = () => { socket.off('close', gone) }
     socket.setMaxListeners(0) // each request in line adds one
@@ -4795,14 +4764,14 @@ class NodeExchange {
   }
 
   /** Before the headers an error has an answer; after them the connection is cut. */
-  #fail(error: unknown): void {
+  fail(error: unknown): void {
     if (this.#isOver) return
     const isAnswer = isHttpError(error)
     const isLast = this.#res.headersSent || this.#hasFailed
     if (isLast || !isAnswer) this.#log(error)
     this.#finish()
     if (isLast) {
-      this.req.socket.destroy()
+      this.#req.socket.destroy()
       return
     }
     this.#isOver = false
@@ -4812,26 +4781,28 @@ class NodeExchange {
   }
 
   #log(error: unknown): void {
-    const { REQUEST_METHOD: method, PATH_INFO: path, 'wsgi.errors': errors } = this.environ
+    const { REQUEST_METHOD: method, PATH_INFO: path } = this.environ
+    const errors = this.environ['wsgi.errors']
     errors.write(`${method} ${show(path)}: ${errorText(error)}\n`)
   }
 }
 
-function checked(chunk: Chunk): Chunk {
-  if (isChunk(chunk)) return chunk
-  throw new TypeError(`The body holds ${show(chunk)}: a chunk is a string or bytes`)
-}
+const DRAIN_TIME = 5000
 
-function joinChunks(chunks: Chunk[]): Chunk {
-  for (const chunk of chunks) checked(chunk)
+/** Several chunks as one: strings stay a string, which costs Node less to send. */
+function joinChunks(chunks: readonly Chunk[]): Chunk {
+  for (const chunk of chunks) {
+    if (isChunk(chunk)) continue
+    throw new TypeError(`A chunk is a string or bytes, not ${show(chunk)}`)
+  }
   if (chunks.length === 1) return chunks[0] as Chunk
-  if (chunks.every((chunk) => typeof chunk === 'string')) return chunks.join('')
-  return joinBytes(chunks.map(toBytes))
+  const isText = chunks.every((chunk) => typeof chunk === 'string')
+  return isText ? chunks.join('') : joinBytes(chunks.map(toBytes))
 }
 
 // 12. Serving ───────────────────────────────────────────────────────────────────────────
 // Arrives: an application and a port. Leaves: bytes on sockets, until it is told to stop;
-// and then every request in flight still gets its answer. Here our request begins and ends:
+// and then every request in flight still gets its answer. Here ours begins and ends:
 // 'GET /v1/servers/42?detail=1 HTTP/1.1' in, 'HTTP/1.1 200 OK' out.
 
 /** Times are in milliseconds, but for the last; sizes in bytes. */
@@ -4863,14 +4834,18 @@ export type ServerOptions = Partially<{
  * await server.shutdown(0)
  */
 export function makeServer(
-  host: string, port: number, app: Application, options?: ServerOptions): Promise<WSGIServer>
+  host: string, port: number, app: Application, options?: ServerOptions,
+): Promise<WSGIServer>
 export function makeServer(
-  host: string, port: number, app: DecoratedMethod, options?: ServerOptions): Promise<WSGIServer>
+  host: string, port: number, app: DecoratedMethod, options?: ServerOptions,
+): Promise<WSGIServer>
 export async function makeServer(
-  host: string, port: number, app: Application | DecoratedMethod, options: ServerOptions = {},
+  host: string, port: number, app: Application | DecoratedMethod,
+  options: ServerOptions = {},
 ): Promise<WSGIServer> {
-  const { maxBody = 10 * 1024 * 1024, maxUrlLen = 8192, gracefulShutdownTimeout = 30 } = options
-  const limited = new RequestBodySizeLimiter(app as Application, { maxRequestBodySize: maxBody })
+  const { maxBody = 10 << 20, maxUrlLen = 8192, gracefulShutdownTimeout = 30 } = options
+  const limits = { maxRequestBodySize: maxBody }
+  const limited = new RequestBodySizeLimiter(app as Application, limits)
   const node = new NodeHost((environ, startResponse) => {
     const isTooLong = (environ.REQUEST_URI as string).length > maxUrlLen
     const target = isTooLong ? new HTTPRequestURITooLong() : limited
@@ -4908,11 +4883,11 @@ interface NodeServer {
 }
 
 function createNodeServer(options: ServerOptions, handler: NodeHandler): NodeServer {
-  const { headersTimeout = 20_000, requestTimeout = 60_000, keepAliveTimeout = 65_000 } = options
+  const { headersTimeout = 20e3, requestTimeout = 6e4, keepAliveTimeout = 65e3 } = options
   const { maxHeaderSize = 16 * 1024, ssl } = options
   if (ssl && !(ssl.key && ssl.cert)) {
-    throw new TypeError(`The option ssl has no ${ssl.key ? 'cert' : 'key'}: it needs key and `
-      + 'cert, the texts of two PEM files')
+    throw new TypeError(`The option ssl lacks ${ssl.key ? 'cert' : 'key'}: it needs both, `
+      + 'the texts of two PEM files')
   }
   const { createServer } = builtin<{
     createServer(options: object, handler: NodeHandler): NodeServer
@@ -4927,8 +4902,8 @@ function createNodeServer(options: ServerOptions, handler: NodeHandler): NodeSer
 function listen(server: NodeServer, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
     server.on('error', (error) => { // later ones, like EMFILE, end no server
-      reject(new Error(`Cannot listen on ${host}:${port}: ${error.message}; choose another `
-        + 'port, or stop what has this one', { cause: error }))
+      reject(new Error(`Cannot listen on ${host}:${port}: ${error.message}; choose `
+        + 'another port, or stop what has this one', { cause: error }))
     })
     server.on('listening', resolve)
     server.listen({ host, port })
@@ -4980,7 +4955,7 @@ class WSGIServer {
     this.#closed = new Promise((resolve) => { server.on('close', resolve) })
   }
 
-  /** Serves until SIGINT or SIGTERM, or until `signal` fires; a second signal ends at once. */
+  /** Serves until SIGINT, SIGTERM or `signal`; a second signal ends it at once. */
   async serveForever(signal?: AbortSignal): Promise<void> {
     const node = builtin<NodeProcess>('node:process')
     const stop = (): void => {
@@ -4990,7 +4965,8 @@ class WSGIServer {
     const survive = (reason: unknown): void => {
       console.error(`Unhandled rejection: ${errorText(reason)}`)
     }
-    const handlers = Object.entries({ SIGINT: stop, SIGTERM: stop, unhandledRejection: survive })
+    const handlers =
+      Object.entries({ SIGINT: stop, SIGTERM: stop, unhandledRejection: survive })
     for (const [event, handler] of handlers) node.on(event, handler)
     signal?.addEventListener('abort', stop, { once: true })
     if (signal?.aborted) stop()
