@@ -3970,8 +3970,8 @@ rows<[name: 'routes' | 'webstack']>(conformance, [['routes'], ['webstack']],
 
 const structure = chapter('structure')
 
-// DESIGN asks for 3600 lines, 2300 of code, and 2000 in chapters 1 to 7. The file is still
-// above all three: these are where it stands, and may only fall.
+// DESIGN asks for 3600 lines, 2300 of code, and 2000 in chapters 1 to 7. The file is
+// still above all three: these are where it stands, and may only fall.
 const LIMITS = { lines: 4990, code: 3665, learner: 3290, width: 90, median: 8, p90: 30,
   longest: 60, walk: 100 }
 /** The repository's files, also when this runs from dist/. */

@@ -4886,8 +4886,8 @@ function createNodeServer(options: ServerOptions, handler: NodeHandler): NodeSer
   const { headersTimeout = 20e3, requestTimeout = 6e4, keepAliveTimeout = 65e3 } = options
   const { maxHeaderSize = 16 * 1024, ssl } = options
   if (ssl && !(ssl.key && ssl.cert)) {
-    throw new TypeError(`The option ssl lacks ${ssl.key ? 'cert' : 'key'}: it needs both, `
-      + 'the texts of two PEM files')
+    throw new TypeError(`The option ssl lacks ${ssl.key ? 'cert' : 'key'}; give key and `
+      + 'cert, the texts of two PEM files')
   }
   const { createServer } = builtin<{
     createServer(options: object, handler: NodeHandler): NodeServer
