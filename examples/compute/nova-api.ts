@@ -46,6 +46,8 @@ export async function main(argv: string[]): Promise<number> {
     const name = host.includes(':') ? `[${host}]` : host
     console.log(`nova-api listens on http://${name}:${server.port}`)
     await server.serveForever()
+    // Ctrl-C reaches us twice under npm: from the terminal, and from npm. We are ending.
+    process.on('SIGINT', () => {}).on('SIGTERM', () => {})
     return 0
   } catch (error) {
     console.error(`nova-api: ${(error as Error).message}`)
