@@ -904,9 +904,9 @@ export class Response {
   set appIter(value: Body) { this.body = value }
 
   #encode(chunk: Chunk): Uint8Array {
+    if (typeof chunk !== 'string' || chunk === '') return toBytes(chunk)
     const type = this.contentType
-    const takesText = chunk === '' || type === null || this.charset !== null
-    if (typeof chunk !== 'string' || takesText) return toBytes(chunk)
+    if (type === null || this.charset !== null) return toBytes(chunk)
     throw new TypeError(`The type ${show(type)} has no charset: set one, or give bytes`)
   }
 
@@ -1071,12 +1071,16 @@ class ResponseHeaders {
 
   constructor(list: HeaderList) { this.#list = list }
 
-  get(name: string): string | null { return this.getAll(name)[0] ?? null }
+  get(name: string): string | null {
+    const key = name.toLowerCase()
+    for (const [other, value] of this.#list) if (other.toLowerCase() === key) return value
+    return null
+  }
   getAll(name: string): string[] {
     const key = name.toLowerCase()
     return this.#list.flatMap(([other, text]) => other.toLowerCase() === key ? text : [])
   }
-  has(name: string): boolean { return this.getAll(name).length > 0 }
+  has(name: string): boolean { return this.get(name) !== null }
   append(name: string, value: string): void { this.#list.push([name, value]) }
   delete(name: string): void { this.set(name, null) }
 
@@ -1084,8 +1088,12 @@ class ResponseHeaders {
   set(name: string, value: string | null): void {
     const key = name.toLowerCase()
     const at = this.#list.findIndex(([other]) => other.toLowerCase() === key)
+    if (at < 0) {
+      if (value !== null) this.append(name, value)
+      return
+    }
     const kept = this.#list.filter(([other]) => other.toLowerCase() !== key)
-    if (value !== null) kept.splice(at < 0 ? kept.length : at, 0, [name, value])
+    if (value !== null) kept.splice(at, 0, [name, value])
     this.#list.splice(0, this.#list.length, ...kept)
   }
   keys(): IterableIterator<string> { return this.#list.map(([name]) => name).values() }
@@ -1581,6 +1589,8 @@ function answer(req: Request, result: unknown, startResponse: StartResponse): un
 function toApplication(req: Request, result: unknown): Application {
   if (isApplication(result) && !isErrorClass(result)) return result
   if (isObject(result) && isWebResponse(result)) return fromWebResponse(result)
+  const { ResponseClass } = req.constructor as typeof Request
+  if (isChunk(result) && !req.hasResponse) return new ResponseClass(result)
   const res = req.response
   if (isChunk(result)) res.write(result)
   else if (isObject(result) && isJson(result)) {
@@ -4448,7 +4458,12 @@ interface NodeResponse {
   removeHeader(name: string): unknown
   writeHead(code: number, reason: string, headers: string[]): unknown
   write(chunk: Chunk): boolean
-  end(chunk?: Chunk): unknown
+  end(chunk: Chunk): unknown
+  end(chunk: Chunk, encoding: 'latin1'): unknown
+}
+interface NodeBuffer {
+  byteLength(text: string): number
+  from(buffer: ArrayBufferLike, at: number, length: number): { latin1Slice(): string }
 }
 type NodeHandler = (req: NodeRequest, res: NodeResponse) => void
 
@@ -4474,13 +4489,16 @@ export function toNode(app: Application | DecoratedMethod): NodeHandler {
 class NodeHost {
   isStopping = false
   readonly byteLength: (text: string) => number
+  readonly latin1: (bytes: Uint8Array) => string
   readonly #app: Application
   readonly #keys = new Map<string, string>()
 
   constructor(app: Application) {
     this.#app = app
-    const node = builtin<{ Buffer: { byteLength(text: string): number } }>('node:buffer')
-    this.byteLength = node.Buffer.byteLength
+    const { Buffer } = builtin<{ Buffer: NodeBuffer }>('node:buffer')
+    this.byteLength = Buffer.byteLength
+    this.latin1 = ({ buffer, byteOffset, length }) =>
+      Buffer.from(buffer, byteOffset, length).latin1Slice()
   }
 
   handle(req: NodeRequest, res: NodeResponse): void {
@@ -4685,7 +4703,8 @@ class NodeExchange {
     }
     const isEarly = this.#head?.code === 413 && !this.#req.complete
     if (isEarly) this.#res.write(chunk)
-    else this.#res.end(chunk)
+    else if (typeof chunk === 'string' || chunk.length > SMALL) this.#res.end(chunk)
+    else this.#res.end(this.#host.latin1(chunk), 'latin1')
     if (isEarly || (this.input.isOpen && !this.#req.complete)) void this.#drain()
     this.#finish()
   }
@@ -4703,7 +4722,7 @@ class NodeExchange {
       socket.destroy() // it sent too much, or it has gone
     }
     clearTimeout(timer)
-    this.#res.end()
+    this.#res.end('')
   }
 
   get #hasBody(): boolean {
@@ -4787,6 +4806,8 @@ class NodeExchange {
   }
 }
 
+/** Up to here bytes go out as latin-1 text, which Node sends together with the head. */
+const SMALL = 8192
 const DRAIN_TIME = 5000
 
 /** Several chunks as one: strings stay a string, which costs Node less to send. */
