@@ -4438,7 +4438,7 @@ export function fromFetch(
 // node:http, as far as we use it.
 interface NodeSocket {
   remoteAddress?: string | undefined; localPort?: number | undefined; encrypted?: boolean
-  destroyed: boolean; writable: boolean
+  destroyed: boolean; writable: boolean; bytesRead: number
   on(event: string, listener: () => void): unknown
   off(event: string, listener: () => void): unknown
   setMaxListeners(count: number): unknown
@@ -4488,6 +4488,7 @@ export function toNode(app: Application | DecoratedMethod): NodeHandler {
 /** One application on node:http: what its requests share. */
 class NodeHost {
   isStopping = false
+  readonly fresh: Set<NodeSocket> = new Set() // connections without a request so far
   readonly byteLength: (text: string) => number
   readonly latin1: (bytes: Uint8Array) => string
   readonly #app: Application
@@ -4874,6 +4875,7 @@ export async function makeServer(
   })
   const latest = new WeakMap<NodeSocket, NodeResponse>()
   const handle: NodeHandler = (req, res) => {
+    node.fresh.delete(req.socket)
     latest.set(req.socket, res)
     node.handle(req, res)
   }
@@ -4881,6 +4883,10 @@ export async function makeServer(
   server.on('checkContinue', (req, res) => { // a body that is too large is not asked for
     if (!(Number(req.headers['content-length']) > maxBody)) res.writeContinue()
     handle(req, res)
+  })
+  server.on('connection', (socket) => {
+    node.fresh.add(socket)
+    socket.on('close', () => { node.fresh.delete(socket) })
   })
   server.on('clientError', (error, socket) => {
     answerClientError(error.code ?? '', socket, latest.get(socket))
@@ -4896,6 +4902,7 @@ interface NodeServer {
   on(event: 'clientError' | 'error', listener: (
     error: Error & { code?: string }, socket: NodeSocket) => void): unknown
   on(event: 'close' | 'listening', listener: () => void): unknown
+  on(event: 'connection', listener: (socket: NodeSocket) => void): unknown
   listen(place: { host: string; port: number }): unknown
   address(): { port: number } | null
   close(): unknown
@@ -5000,7 +5007,12 @@ class WSGIServer {
   async shutdown(seconds: number = this.#grace): Promise<void> {
     this.#host.isStopping = true // each answer from now on says "Connection: close"
     this.#server.close()
-    const sweep = setInterval(() => { this.#server.closeIdleConnections() }, 50)
+    const close = (): void => {
+      this.#server.closeIdleConnections() // Node takes one that was never used for busy
+      for (const socket of this.#host.fresh) if (socket.bytesRead === 0) socket.destroy()
+    }
+    close()
+    const sweep = setInterval(close, 50)
     const cut = setTimeout(() => { this.#server.closeAllConnections() }, seconds * 1000)
     await this.#closed
     clearInterval(sweep)
