@@ -155,7 +155,7 @@ export function callApplication(
     + '(environ, startResponse), or an object with such a function as __call__')
 }
 
-// A process may hold two copies of this file: so we ask for shapes, not for classes.
+// A process may hold two copies of this file: so applications are known by their shape.
 const isApplication = (app: unknown): app is Application => typeof app === 'function'
   || typeof (app as { __call__?: unknown } | null)?.__call__ === 'function'
 
@@ -278,8 +278,8 @@ function show(value: unknown): string {
 
 // 2. Request ────────────────────────────────────────────────────────────────────────────
 // Arrives: environ. Leaves: the same environ, seen through the names of WebOb's Request
-// and the platform's readers. A Request holds nothing that another Request over the same
-// environ would miss: a filter and the application behind it each make one, and both see
+// and the platform's readers. But for `response`, a Request holds nothing of its own: a
+// filter and the application behind it each make one over the same environ, and both see
 // what the other changed. Of ours, `req.GET.get('detail')` is '1', and
 // `req.pathInfoPop()` gives 'v1', leaving SCRIPT_NAME '/v1' and PATH_INFO '/servers/42'.
 
@@ -651,7 +651,7 @@ const TWICE = 'startResponse was called twice; a second call replaces the header
 
 type Answer = { status: string; headers: HeaderList; body: Body }
 
-/** Runs an application until its status and headers are known: at once, if it is sync. */
+/** Runs an application until status and headers are known: at once, if it has a list. */
 function collect(app: Application, environ: Environ): Answer | Promise<Answer> {
   const starts: { status: string; headers: HeaderList }[] = []
   const written: Chunk[] = []
@@ -667,11 +667,14 @@ function collect(app: Application, environ: Environ): Answer | Promise<Answer> {
     isPassedOn = true
     return { ...starts[0], body }
   }
-  return whenKnown(returned, (body) => starts.length > 0 && written.length === 0
-    ? finish(body) : pulled(new BodyReader(body), written, finish))
+  return whenKnown(returned, (body) => {
+    const isList = Array.isArray(body) || environ.REQUEST_METHOD === 'HEAD'
+    const isReady = isList && starts.length > 0 && written.length === 0
+    return isReady ? finish(body) : pulled(new BodyReader(body), written, finish)
+  })
 }
 
-/** A generator calls startResponse at its first next(): pulls that, then finishes. */
+/** Until the first chunk startResponse may come, or come again: pulls that one. */
 async function pulled(
   reader: BodyReader, written: Chunk[], finish: (body: Body) => Answer,
 ): Promise<Answer> {
@@ -1903,12 +1906,12 @@ function place<T extends { code: number }>(slots: (T | null)[], item: T): (T | n
   return slots
 }
 
-const NO_SLOTS: null[] = [null]
+const NO_SLOTS: null[] = [null] // shared: never written to
 
 /** Paths of one length, told apart by the last character in which two of them differ. */
 class Fork {
   readonly code: number   // what leads to it: the length, then a character
-  readonly text: string   // the last one's path
+  readonly text: string   // the path, where no slots follow
   readonly shape: Shape | null = null
   readonly at: number = 0
   readonly slots: (Fork | null)[] = NO_SLOTS
@@ -2472,7 +2475,7 @@ export class Mapper extends Connecting {
     return null
   }
 
-  /** The same, with the route. Without environ every method and sub-domain will do. */
+  /** The same, with the route. Without environ every method will do. */
   routematch(url?: string | null, environ?: MatchEnviron): [Vars, Route] | null {
     const vars = this.match(url, environ)
     return vars && [vars, this.#matched as Route]
@@ -3543,7 +3546,7 @@ const SIMPLE_HEADERS = 'Accept,Accept-Language,Content-Type,Cache-Control,'
   + 'Content-Language,Expires,Last-Modified,Pragma'
 
 /**
- * Answers 500 for an unexpected error; its text goes to `wsgi.errors` only.
+ * Answers 500 for an error that comes before the body; its text goes to `wsgi.errors`.
  *
  * @example
  * const app = new CatchErrors(() => { throw new Error('secret') })
@@ -3634,7 +3637,7 @@ function watchedBody(
 //   n = 2
 //
 // `module:name` is asked of `registry`, then of module.js, .mjs or .ts beside the file.
-// Here globalConf is [DEFAULT], and localConf the keys of the section itself.
+// Here globalConf is [DEFAULT], and localConf the section's keys that are not in it.
 
 /** What composite factories get: a way to the other sections. */
 export interface ConfigLoader {
@@ -4656,7 +4659,7 @@ class NodeExchange {
 
   /** Writes at once; gives a promise where the client is slower than we are. */
   #write(chunk: Chunk): void | Promise<void> {
-    if (this.#isOver) return undefined
+    if (this.#isOver || chunk.length === 0) return undefined
     if (!this.#res.headersSent) this.#writeHead(-1)
     if (this.#res.write(chunk)) return undefined
     const drained = new Promise<void>((resolve) => { this.#res.once('drain', resolve) })
@@ -4665,7 +4668,7 @@ class NodeExchange {
   }
 
   #send(body: Body): void {
-    if (isList(body) && this.#head) this.#end(joinChunks(body))
+    if (isList(body) && this.#head) this.#end(joinChunks(body), body.length > 0)
     else void this.#pump(body)
   }
 
@@ -4674,7 +4677,11 @@ class NodeExchange {
     try {
       const reader = this.#reader = new BodyReader(body)
       this.#watch()
-      if (this.#head && !this.#hasBody) return this.#end('') // HEAD starts no iterator
+      if (this.#head && !this.#hasBody) { // HEAD starts no iterator
+        this.#end('')
+        await reader.end()
+        return
+      }
       let gathered: Chunk[] = []
       let size = 0
       while (!this.#isOver) {
@@ -4696,11 +4703,12 @@ class NodeExchange {
   }
 
   /** The last of the answer, or all of it. */
-  #end(chunk: Chunk): void {
+  #end(chunk: Chunk, isWhole = this.#hasBody): void {
     if (this.#isOver) return
     const { byteLength } = this.#host
     if (!this.#res.headersSent) {
-      this.#writeHead(typeof chunk === 'string' ? byteLength(chunk) : chunk.length)
+      const length = typeof chunk === 'string' ? byteLength(chunk) : chunk.length
+      this.#writeHead(length, isWhole)
     }
     const isEarly = this.#head?.code === 413 && !this.#req.complete
     if (isEarly) this.#res.write(chunk)
@@ -4731,12 +4739,12 @@ class NodeExchange {
   }
 
   /** `length` is the whole body's, -1 where it is not known yet. */
-  #writeHead(length: number): void {
+  #writeHead(length: number, isWhole = false): void {
     const head = this.#head
     if (!head) throw new Error('The application did not call startResponse')
     if (length < 0) this.#res.strictContentLength = true
     else if (head.length < 0) {
-      if (this.#hasBody || (length > 0 && isFramed(head))) {
+      if (this.#hasBody || (isWhole && isFramed(head))) {
         head.flat.push('Content-Length', String(length))
       }
     } else if (this.#hasBody && length !== head.length) {
@@ -4824,7 +4832,7 @@ function joinChunks(chunks: readonly Chunk[]): Chunk {
 
 // 12. Serving ───────────────────────────────────────────────────────────────────────────
 // Arrives: an application and a port. Leaves: bytes on sockets, until it is told to stop;
-// and then every request in flight still gets its answer. Here ours begins and ends:
+// and then the requests in flight still get their answers. Here ours begins and ends:
 // 'GET /v1/servers/42?detail=1 HTTP/1.1' in, 'HTTP/1.1 200 OK' out.
 
 /** Times are in milliseconds, but for the last; sizes in bytes. */
