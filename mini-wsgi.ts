@@ -162,9 +162,11 @@ const isApplication = (app: unknown): app is Application => typeof app === 'func
 /** Options: each may be left out, or be undefined. */
 type Partially<T> = { [K in keyof T]?: T[K] | undefined }
 
+type Ending = 'close' | 'return' | 'cancel' | 'destroy'
+
 /** Reads a body, sync or async, and keeps the contract about its closing. */
 class BodyReader {
-  readonly #body: Body & { close?(): unknown; return?(): unknown }
+  readonly #body: Body & { [K in Ending]?: () => unknown }
   #iterator: Iterator<Chunk> | AsyncIterator<Chunk> | undefined
   #hasEnded = false
   #isClosed = false
@@ -203,7 +205,10 @@ class BodyReader {
     if (this.#isClosed) return undefined
     this.#isClosed = true
     if (typeof this.#body.close === 'function') return this.#body.close()
-    return this.#hasEnded ? undefined : (this.#iterator ?? this.#body).return?.()
+    if (this.#hasEnded) return undefined
+    if (this.#iterator) return this.#iterator.return?.()
+    const { return: leave, cancel, destroy } = this.#body // not begun: streams have these
+    return (leave ?? cancel ?? destroy)?.call(this.#body)
   }
 }
 
@@ -430,7 +435,7 @@ export class Request {
 
   async json(): Promise<unknown> {
     const text = await this.text()
-    if (depthOf(text) > MAX_DEPTH) {
+    if (text.length > MAX_DEPTH && depthOf(text) > MAX_DEPTH) {
       throw new HTTPBadRequest(`The body nests JSON more than ${MAX_DEPTH} levels deep.`)
     }
     try {
@@ -448,8 +453,9 @@ export class Request {
     if (!isForm || method === 'GET' || method === 'HEAD') return new FormData()
     const bytes = await this.#uncoded()
     const header = this.environ.CONTENT_TYPE ?? URLENCODED
-    const separator = type === URLENCODED ? '&' : '\nContent-Disposition:'
-    if (toText(bytes).split(separator, MAX_FIELDS + 2).length > MAX_FIELDS + 1) {
+    const separator = type === URLENCODED ? /&/g : /\ncontent-disposition:/gi
+    const fields = toText(bytes).match(separator)?.length ?? 0
+    if (fields + (type === URLENCODED ? 1 : 0) > MAX_FIELDS) {
       throw new HTTPRequestEntityTooLarge(`The form has more than ${MAX_FIELDS} fields.`)
     }
     try {
@@ -525,9 +531,13 @@ function withoutEpilogue(bytes: Uint8Array, type: string): Uint8Array {
 function depthOf(json: string): number {
   let depth = 0
   let deepest = 0
-  const structure = json.length > MAX_DEPTH ? json.replace(/"(?:[^"\\]|\\.)*"/gs, '') : ''
-  for (const char of structure) {
-    if (char === '[' || char === '{') deepest = Math.max(deepest, ++depth)
+  let isText = false
+  for (let at = 0; at < json.length; at++) {
+    const char = json[at]
+    if (isText && char === '\\') at++
+    else if (char === '"') isText = !isText
+    else if (isText) continue
+    else if (char === '[' || char === '{') deepest = Math.max(deepest, ++depth)
     else if (char === ']' || char === '}') depth--
   }
   return deepest
@@ -741,7 +751,7 @@ function parseCookies(environ: Environ): Map<string, string> {
   const cookies = new Map<string, string>()
   for (const pair of (environ['HTTP_COOKIE'] ?? '').split(/[;,]/)) {
     const [, name, value = ''] =
-      /^\s*([^\s=;,"$][^\s=;,"]*)\s*=\s*(.*?)\s*$/.exec(pair) ?? []
+      /^([^\s=;,"$][^\s=;,"]*)\s*=\s*(.*)$/s.exec(pair.trim()) ?? []
     if (name) cookies.set(name, unquoteCookie(value))
   }
   return cookies
@@ -856,7 +866,7 @@ export class Response {
       else this.headers.append(name, value)
     }
     if (options.appIter) this.#body = options.appIter
-    else if (json !== undefined) this.body = toBytes(JSON.stringify(json))
+    else if (json !== undefined) this.#setChunk(packed(JSON.stringify(json)))
     else if (mayHaveBody) this.body = options.body ?? toBytes(text)
     this.#addNamed(options)
   }
@@ -897,19 +907,26 @@ export class Response {
   /** The body as it is sent. Setting an iterable drops Content-Length. */
   get body(): Body { return this.#body }
   set body(value: Chunk | Body) {
-    const bytes = isChunk(value) ? this.#encode(value) : null
-    const body = bytes ? [bytes] : value
-    if (!isIterable(body)) throw new TypeError(`body ${show(body)} must be iterable`)
-    this.#body = body
-    this.contentLength = bytes ? bytes.length : null
+    if (isChunk(value)) {
+      this.#setChunk(this.#encode(value))
+      return
+    }
+    if (!isIterable(value)) throw new TypeError(`body ${show(value)} must be iterable`)
+    this.#body = value
+    this.contentLength = null
   }
   get appIter(): Body { return this.#body }
   set appIter(value: Body) { this.body = value }
 
-  #encode(chunk: Chunk): Uint8Array {
-    if (typeof chunk !== 'string' || chunk === '') return toBytes(chunk)
-    const type = this.contentType
-    if (type === null || this.charset !== null) return toBytes(chunk)
+  #setChunk(chunk: Chunk): void {
+    this.#body = [chunk]
+    this.contentLength = chunk.length
+  }
+
+  #encode(chunk: Chunk): Chunk {
+    if (typeof chunk !== 'string' || chunk === '') return chunk
+    const type = this.headers.get('Content-Type')
+    if (type === null || type.includes('charset=')) return packed(chunk)
     throw new TypeError(`The type ${show(type)} has no charset: set one, or give bytes`)
   }
 
@@ -917,7 +934,8 @@ export class Response {
   write(chunk: Chunk): void {
     if (!(Symbol.iterator in this.#body)) throw new TypeError('A stream takes no write()')
     const isList = Array.isArray(this.#body)
-    const bytes = joinBytes([...Array.from(this.#body, toBytes), this.#encode(chunk)])
+    const chunks = [...this.#body as Iterable<Chunk>, this.#encode(chunk)]
+    const bytes = joinBytes(chunks.map(toBytes))
     this.#body = [bytes]
     if (!isList || this.contentLength !== null) this.contentLength = bytes.length
   }
@@ -994,6 +1012,9 @@ const HEADER_OPTIONS = [['location', 'Location'], ['contentLength', 'Content-Len
   ['vary', 'Vary'], ['allow', 'Allow'], ['cacheControl', 'Cache-Control'],
   ['retryAfter', 'Retry-After'], ['etag', 'ETag'], ['lastModified', 'Last-Modified'],
 ] as const
+
+/** ASCII stays text: its length is known, and Node sends it together with the head. */
+const packed = (text: string): Chunk => /^[\x00-\x7f]*$/.test(text) ? text : toBytes(text)
 
 /** Text says its charset; JSON needs none (RFC 8259 section 11). */
 const withCharset = (type: string, charset: string | null): string =>
@@ -1593,7 +1614,10 @@ function toApplication(req: Request, result: unknown): Application {
   if (isApplication(result) && !isErrorClass(result)) return result
   if (isObject(result) && isWebResponse(result)) return fromWebResponse(result)
   const { ResponseClass } = req.constructor as typeof Request
-  if (isChunk(result) && !req.hasResponse) return new ResponseClass(result)
+  if (!req.hasResponse) { // the short way to what req.response would become
+    if (isChunk(result)) return new ResponseClass(result)
+    if (isObject(result) && isJson(result)) return new ResponseClass({ json: result })
+  }
   const res = req.response
   if (isChunk(result)) res.write(result)
   else if (isObject(result) && isJson(result)) {
@@ -4381,6 +4405,7 @@ class StreamInput implements Input {
   readonly #stream: unknown
   #source: AsyncIterator<Uint8Array> | undefined
   #left: Uint8Array | undefined
+  count = 0 // bytes that have come
 
   constructor(stream: unknown) { this.#stream = stream }
 
@@ -4409,7 +4434,10 @@ class StreamInput implements Input {
     const left = this.#left
     this.#left = undefined
     this.#source ??= iterate(this.#stream as Body) as AsyncIterator<Uint8Array>
-    return left ?? (await this.#source.next()).value as Uint8Array | undefined
+    if (left) return left
+    const chunk = (await this.#source.next()).value as Uint8Array | undefined
+    this.count += chunk?.length ?? 0
+    return chunk
   }
 }
 
@@ -4572,6 +4600,7 @@ const SIGNAL: PropertyDescriptor = {
 function checkRequest(environ: Environ): void {
   const { SERVER_PROTOCOL: protocol, HTTP_HOST: host } = environ
   if (!protocol.startsWith('HTTP/1.')) throw new HTTPVersionNotSupported()
+  if (environ.REQUEST_URI?.includes('#')) throw new HTTPBadRequest('A URL ends at "#".')
   environ.PATH_INFO = pathOf(environ.PATH_INFO)
   const isHost = host ? HOST.test(host) : host === '' || protocol === 'HTTP/1.0'
   if (!isHost) throw new HTTPBadRequest('There must be one Host, with a valid name.')
@@ -4677,14 +4706,13 @@ class NodeExchange {
     try {
       const reader = this.#reader = new BodyReader(body)
       this.#watch()
-      if (this.#head && !this.#hasBody) { // HEAD starts no iterator
-        this.#end('')
-        await reader.end()
-        return
-      }
       let gathered: Chunk[] = []
       let size = 0
       while (!this.#isOver) {
+        if (this.#head && !this.#hasBody) { // HEAD needs no chunk, once the head is known
+          this.#end('')
+          break
+        }
         const next = reader.next()
         const isLate = isPromise(next)
         const step = isLate ? await next : next
@@ -4714,7 +4742,9 @@ class NodeExchange {
     if (isEarly) this.#res.write(chunk)
     else if (typeof chunk === 'string' || chunk.length > SMALL) this.#res.end(chunk)
     else this.#res.end(this.#host.latin1(chunk), 'latin1')
-    if (isEarly || (this.input.isOpen && !this.#req.complete)) void this.#drain()
+    const hasMore = this.input.isOpen && !this.#req.complete
+      && this.input.count !== Number(this.environ.CONTENT_LENGTH)
+    if (isEarly || hasMore) void this.#drain()
     this.#finish()
   }
 
@@ -4727,11 +4757,11 @@ class NodeExchange {
     const timer = setTimeout(() => { socket.destroy() }, DRAIN_TIME)
     try {
       for await (const _ of limited(this.input, 64 * 1024 * 1024)) continue
+      this.#res.end('')
     } catch {
-      socket.destroy() // it sent too much, or it has gone
+      socket.destroy() // it sent too much, it has gone, or the body was too short
     }
     clearTimeout(timer)
-    this.#res.end('')
   }
 
   get #hasBody(): boolean {
@@ -4911,6 +4941,7 @@ interface NodeServer {
     error: Error & { code?: string }, socket: NodeSocket) => void): unknown
   on(event: 'close' | 'listening', listener: () => void): unknown
   on(event: 'connection', listener: (socket: NodeSocket) => void): unknown
+  maxHeadersCount: number | null
   listen(place: { host: string; port: number }): unknown
   address(): { port: number } | null
   close(): unknown
@@ -4928,11 +4959,13 @@ function createNodeServer(options: ServerOptions, handler: NodeHandler): NodeSer
   const { createServer } = builtin<{
     createServer(options: object, handler: NodeHandler): NodeServer
   }>(ssl ? 'node:https' : 'node:http')
-  return createServer({
+  const server = createServer({
     ...ssl, requestTimeout, keepAliveTimeout, maxHeaderSize,
     headersTimeout: Math.min(headersTimeout, requestTimeout || Infinity),
     connectionsCheckingInterval: 500, // Node looks for late ones every 30 s (SAFETY 17)
   }, handler)
+  server.maxHeadersCount = 0 // all of them: Node would hide those after the 1000th
+  return server
 }
 
 function listen(server: NodeServer, host: string, port: number): Promise<void> {
@@ -4949,7 +4982,9 @@ function listen(server: NodeServer, host: string, port: number): Promise<void> {
 /** What never became a request is answered too, but not before an earlier request. */
 function answerClientError(code: string, socket: NodeSocket, res?: NodeResponse): void {
   const isPending = res !== undefined && !res.writableFinished
-  if (isPending && res.req.complete) {
+  if (res && !isPending && !res.req.complete) {
+    socket.destroy() // it has its answer, and sends on
+  } else if (isPending && res.req.complete) {
     if (res.shouldKeepAlive) res.once('finish', () => { socket.end('') })
     res.shouldKeepAlive = false
   } else if (isPending && (res.headersSent || !res.socket)) {
