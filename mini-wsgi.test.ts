@@ -33,7 +33,7 @@ import type {
 } from './mini-wsgi.ts'
 
 // What the run must come to: a suite or a test that gets lost fails it, at the end.
-const EXPECTED = { suites: 17, tests: 1444 }
+const EXPECTED = { suites: 17, tests: 1448 }
 
 // 0. Helpers ────────────────────────────────────────────────────────────────────────────
 
@@ -3736,6 +3736,46 @@ rows<[given: object, missing: RegExp]>(serving, [
   [{ key: 'k' }, /cert/], [{ cert: 'c' }, /key/], [{}, /key/],
 ], ([given]) => `ssl with ${show(given)} says what is missing`, ([given, missing]) =>
   rejects(makeServer('127.0.0.1', 0, hello, { ssl: given }), missing))
+
+const deferred = <T>(): { promise: Promise<T>; resolve: (value: T) => void } => {
+  let settle: (value: T) => void = () => {}
+  const promise = new Promise<T>((resolve) => { settle = resolve })
+  return { promise, resolve: (value) => { settle(value) } }
+}
+
+/** A generator without an end, so that the head is known only after its first chunk. */
+function* endlessly(startResponse: StartResponse): Generator<string> {
+  startResponse('200 OK', [['Content-Type', 'text/plain']])
+  for (;;) yield 'x'.repeat(1000)
+}
+
+serving('BUG: HEAD on a generator without an end leaves others their turn', () =>
+  serve((_environ, startResponse) => endlessly(startResponse), async (port) => {
+    const head = http('HEAD /')
+    same(parsed(await talk(port, head))[0], 'HTTP/1.1 200 OK')
+    same(parsed(await talk(port, head))[0], 'HTTP/1.1 200 OK')
+  }))
+
+serving('BUG: a second Host behind a thousand headers is seen', () =>
+  serve(hello, async (port) => {
+    const many = `GET / HTTP/1.1\r\nHost: a\r\n${'a: b\r\n'.repeat(1100)}Host: b\r\n\r\n`
+    same(parsed(await talk(port, many))[0], 'HTTP/1.1 400 Bad Request')
+  }))
+
+serving('BUG: a stream that HEAD never begins is cancelled', async () => {
+  const { promise, resolve } = deferred<string>()
+  await serve((_environ, startResponse) => {
+    startResponse('200 OK', [['Content-Type', 'text/plain']])
+    return new ReadableStream<Uint8Array>({ cancel() { resolve('cancelled') } })
+  }, async (port) => { await talk(port, http('HEAD /')) })
+  same(await promise, 'cancelled')
+})
+
+serving('BUG: a JSON text of nine million characters is read', async () => {
+  const text = 'x'.repeat(9_000_000)
+  const req = Request.blank('/', { method: 'POST', body: JSON.stringify(text) })
+  same(await req.json() === text, true)
+})
 
 // The programs of the articles ──────────────────────────────────────────────────────────
 // Five articles on nova-api are where this file comes from; their programs run here.
