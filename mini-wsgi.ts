@@ -703,7 +703,7 @@ async function* replay(
 ): AsyncGenerator<Chunk> {
   try {
     for (let step = first ?? await reader.next(); ; step = await reader.next()) {
-      yield* written.splice(0)
+      for (const chunk of written.splice(0)) yield chunk
       if (step.done) return
       yield step.value
     }
@@ -2088,7 +2088,7 @@ class Tail implements Gap {
   regexp: RegExp | null = null
 
   constructor(parts: readonly Part[]) {
-    const texts = parts.filter((part) => typeof part === 'string')
+    const texts = parts.filter((part): part is string => typeof part === 'string')
     const last = parts.at(-1)
     this.width = 2 * (parts.length - texts.length)
     this.parts = parts
@@ -2141,7 +2141,7 @@ function defaultPattern(parts: readonly Part[], at: number): string {
   const slash = parts.findIndex((part, i) =>
     i > at && typeof part === 'string' && part.includes('/'))
   const after = parts.slice(at + 1, slash < 0 ? undefined : slash)
-    .filter((part) => typeof part !== 'string')
+    .filter((part): part is Variable => typeof part !== 'string')
   const isLast = after.length === 0 // or all but the format
     || (after.length === 1 && after[0]?.pattern === '[^/.]+' && next === '.')
   if (isLast) return '[^/]+'
@@ -3559,7 +3559,9 @@ export class CORS extends Middleware {
     res.headers.set('Access-Control-Allow-Origin', origin)
     const isExact = this.#hasCredentials && origin !== '*'
     headers['Access-Control-Allow-Credentials'] = isExact ? 'true' : ''
-    for (const name in headers) if (headers[name]) res.headers.set(name, headers[name])
+    for (const [name, value] of Object.entries(headers)) {
+      if (value) res.headers.set(name, value)
+    }
     return res
   }
 }
@@ -3855,6 +3857,11 @@ function readConfig(path: string, options: LoadOptions): ConfigFile {
   const sections = parseIni(readFileSync(found, 'utf8'), found)
   return { path: found, here: dirname(found), sections, options }
 }
+
+declare const process: { // by shape: not every project that copies this has Node's types
+  getBuiltinModule?(id: string): unknown
+  env?: Record<string, string | undefined>
+} | undefined
 
 /** A module of Node (Deno and Bun have them too), reached without importing it. */
 function builtin<T>(id: string): T {
