@@ -33,7 +33,7 @@ import type {
 } from './mini-wsgi.ts'
 
 // What the run must come to: a suite or a test that gets lost fails it, at the end.
-const EXPECTED = { suites: 17, tests: 1448 }
+const EXPECTED = { suites: 17, tests: 1478 }
 
 // 0. Helpers ────────────────────────────────────────────────────────────────────────────
 
@@ -2036,13 +2036,65 @@ mapping('extend adds routes below a prefix', () => {
     [{ action: 'show', id: '7' }, '/x/7'])
 })
 
-mapping('explain says of each route why it did or did not match', () => {
+rows<[template: string, options: RouteOptions, reason: string]>(mapping, [
+  ['/servers/{id}', {}, 'it fits'],
+  ['/servers/{id}/ips', {}, 'it ends before "/ips"'],
+  ['/volumes/{id}', {}, '"/servers/new" does not fit "/volumes/"'],
+  ['/servers/{id:[0-9]+}', {}, '"new" does not fit "{id}"'],
+  ['/servers', {}, '"/new" is left over'],
+  ['/{a}', {}, '"/new" is left over'],
+  ['/servers/new', { conditions: { method: ['PUT', 'POST'] } },
+    'the method GET is none of PUT, POST'],
+  ['/servers/new', { conditions: { function: () => false } }, 'its function said no'],
+  ['/servers/new', { conditions: { subDomain: true } }, 'it needs a sub-domain'],
+], ([template, options]) => `explain GET /servers/new: ${template} ${show(options)}`,
+([template, options, reason]) => {
+  const [found] = mapperOf([template, options])
+    .explain('/servers/new', { REQUEST_METHOD: 'GET' })
+  same([found?.matched, found?.reason], [reason === 'it fits', reason])
+})
+
+rows<[first: string, second: string, covered: boolean]>(mapping, [
+  ['/{a}', '/x', true], ['/{a}', '/{b}', true], ['/{a}', '/{b:[0-9]+}', true],
+  ['/{a}', '/{b:.*}', false], ['/{a}', '/{b}{.format}', false], ['/{a}', '/x/y', false],
+  ['/{a:.*}', '/x/{b}/y', true], ['/x/{a:.*}', '/x/', true], ['/x/{a:.*}', '/x', false],
+  ['/{a:[0-9]+}', '/{b:[0-9]+}', true], ['/{a:[0-9]+}', '/7', false],
+  ['/{a}-{b}', '/{c:[a-z-]+}', false], ['/{a}{.b}', '/{c}{.d}', true],
+  ['/x{.a}', '/x', false], ['/x', '/x', true], ['/x', '/{a}', false],
+], ([first, second, covered]) =>
+  `${first} ${covered ? 'takes' : 'does not take'} all of ${second}`,
+([first, second, covered]) => {
+  const [, found] = mapperOf([first], [second]).explain('/none/of/them')
+  same([found?.coveredBy?.name ?? null, found?.reason.includes('it never can')],
+    [covered ? 'r0' : null, covered])
+})
+
+rows<[what: string, one: RouteOptions, other: RouteOptions, covered: boolean]>(mapping, [
+  ['all of its methods', { conditions: { method: ['GET', 'PUT'] } },
+    { conditions: { method: 'GET' } }, true],
+  ['one of its methods', { conditions: { method: ['GET'] } },
+    { conditions: { method: ['GET', 'PUT'] } }, false],
+  ['every method', { conditions: { method: ['GET'] } }, {}, false],
+  ['a method of any', {}, { conditions: { method: ['GET'] } }, true],
+  ['what a function lets pass', { conditions: { function: () => true } }, {}, false],
+], ([what]) => `an earlier route takes ${what}`, ([, one, other, covered]) =>
+  same(mapperOf(['/x', one], ['/x', other]).explain('/x')[1]?.coveredBy?.name ?? null,
+    covered ? 'r0' : null))
+
+mapping('explain says of a table, route by route, who won and why', () => {
   const mapper = mapperOf(['/servers/{id:[0-9]+}'], ['/servers/new', { conditions: {
-    method: ['POST'] } }], ['/servers/{name}'], ['/{all:.*}'])
+    method: ['POST'] } }], ['/servers/{name}'], ['/{all:.*}'], ['/servers'])
   const found = mapper.explain('/servers/new', { REQUEST_METHOD: 'GET' })
   same(found.map(({ route, matched }) => [route.name, matched]),
-    [['r0', false], ['r1', false], ['r2', true], ['r3', false]])
-  assert.match(String(found), /POST/)
+    [['r0', false], ['r1', false], ['r2', true], ['r3', false], ['r4', false]])
+  same(String(found).split('\n'), [
+    '   any method /servers/{id:[0-9]+}: "new" does not fit "{id}"',
+    '   POST /servers/new: the method GET is none of POST',
+    '-> any method /servers/{name}: it fits',
+    '   any method /{all:.*}: it fits; any method /servers/{name} is first',
+    '   any method /servers: "/new" is left over; it never can, any method /{all:.*} '
+      + 'takes all of it',
+  ])
 })
 
 mapping('String(mapper) is the table that Routes prints', () => {
@@ -4024,7 +4076,7 @@ const structure = chapter('structure')
 
 // DESIGN asks for 3600 lines, 2300 of code, and 2000 in chapters 1 to 7. The file is
 // still above all three: these are where it stands, and may only fall.
-const LIMITS = { lines: 5075, code: 3745, learner: 3290, width: 90, median: 8, p90: 30,
+const LIMITS = { lines: 5005, code: 3665, learner: 3212, width: 90, median: 8, p90: 30,
   longest: 60, walk: 100 }
 /** The repository's files, also when this runs from dist/. */
 const place = (name: string): URL => new URL(`../${name}`, import.meta.url)

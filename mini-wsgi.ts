@@ -1671,7 +1671,6 @@ function fromWebResponse(web: WebResponse): Response {
 //   {path:.*}       the rest of the path, slashes and all
 //   {.format}       '.json', or nothing: then the variable is null
 //   :id  :(id)  *path     the older spellings of Routes
-//
 // First registered wins, whatever the shape of the templates: that is the whole rule.
 // (Routes documents it; Routes 2.5.1 itself prefers longer literal prefixes, we do not.)
 
@@ -1688,8 +1687,6 @@ export type PathParams<P extends string> = string extends P ? Record<string, str
 
 type Vars = Record<string, unknown>
 type Requirements = Readonly<Record<string, string>>
-type Part = string | Variable
-interface Variable { kind: ':' | '.' | '*'; name: string; pattern: string | null }
 
 /** What decides beside the path. The function may change the variables. */
 export type Conditions = Partially<{
@@ -1713,7 +1710,7 @@ export type RouteOptions = Partially<{
 }> & Vars
 
 const ROUTE_OPTIONS = ['conditions', 'requirements', 'filter', 'static', 'absolute',
-  'redirectCode', 'memberName', 'collectionName', 'parentResource']
+  'redirectCode']
 
 /**
  * One line of a mapper's table: a template, its defaults and its conditions.
@@ -1729,19 +1726,16 @@ export class Route {
   readonly conditions: Conditions | null
   readonly requirements: Requirements
   readonly parts: readonly Part[]
-  readonly variables: readonly Variable[]
   readonly defaults: Vars = new Dict()
   /** Its methods; null for every method. */
   readonly methods: readonly string[] | null
   /** Whether more than path and method decides. */
   readonly isGuarded: boolean
-  /** Its place in the table. */
-  rank = -1
   /** Of a route made by `redirect`: the one that makes the new location. */
   redirect: Route | null = null
 
   constructor(name: string | null, routepath: string, options: RouteOptions = {}) {
-    const { conditions = null, requirements = NO_REQUIREMENTS } = options
+    const { conditions = null } = options
     const method = conditions?.method
     this.name = name
     this.routepath = routepath
@@ -1750,10 +1744,9 @@ export class Route {
     this.methods = typeof method === 'string' ? [method] : method ?? null
     this.isGuarded = conditions !== null
       && ('subDomain' in conditions || 'function' in conditions)
-    const template = parseTemplate(routepath, options.static ?? false, requirements)
-    this.parts = template.parts
-    this.variables = template.variables
-    this.requirements = template.requirements
+    const { parts, requirements } = parseTemplate(routepath, options)
+    this.parts = parts
+    this.requirements = requirements
     for (const key in options) {
       const value = options[key]
       if (ROUTE_OPTIONS.includes(key) || value === undefined) continue
@@ -1761,394 +1754,371 @@ export class Route {
       this.defaults[key] = isPlain ? String(value) : value
     }
   }
+
+  get variables(): Variable[] {
+    return this.parts.filter(isVariable)
+  }
 }
+
+/** A template is made of literal text and variables; only {.format} is optional. */
+type Part = string | Variable
+interface Variable { name: string; pattern: string | null; isOptional: boolean }
+const isVariable = (part: Part): part is Variable => typeof part !== 'string'
+
+// What is not plain text: \{ for the character, a variable in braces, or one of the older
+// kinds. A requirement balances its braces, but for \} and those in [...].
+const TEMPLATE_TOKEN = /* @__PURE__ */ new RegExp(String.raw`\\([\\:*{}])`
+  + String.raw`|\{(\.?)([^:{}\\]*)`
+  + String.raw`(?::((?:\\.|\[(?:\\.|[^\]\\])*\]|\{[^{}]*\}|[^{}[\\])*))?\}`
+  + String.raw`|([:*])(?:\(([^)]*)\)|([^/,;.#{}:*-]*))|\{`, 'gs')
 
 const NO_REQUIREMENTS: Requirements = {}
 
-interface Template {
-  parts: readonly Part[]
-  variables: readonly Variable[]
-  requirements: Requirements
-}
-
-/** '/servers/{id}' -> ['/servers/', { kind: ':', name: 'id', pattern: null }] */
-function parseTemplate(
-  template: string, isStatic: boolean, required: Requirements,
-): Template {
+/** '/servers/{id}' -> ['/servers/', { name: 'id', pattern: null, isOptional: false }] */
+function parseTemplate(template: string, options: RouteOptions): {
+  parts: readonly Part[]; requirements: Requirements
+} {
+  let { requirements = NO_REQUIREMENTS } = options
   const parts: Part[] = []
-  const variables: Variable[] = []
-  let requirements = required
-  const special = isStatic ? /[\\{]/g : /[\\{:*]/g
   let text = ''
-  let at = 0
-  for (;;) {
-    special.lastIndex = at
-    const start = special.exec(template)?.index ?? template.length
-    text += template.slice(at, start)
-    at = start
-    if (at === template.length) break
-    if (template[at] === '\\') {
-      text += unescaped(template.slice(at, at + 2))
-      at += 2
+  let end = 0
+  TEMPLATE_TOKEN.lastIndex = 0
+  for (let token = TEMPLATE_TOKEN.exec(template); token;) {
+    const [all, escaped, dot, braced, inline, sign, inner, outer] = token
+    const at = token.index
+    const name = braced ?? inner ?? outer
+    text += template.slice(end, at)
+    end = at + all.length
+    token = TEMPLATE_TOKEN.exec(template)
+    if (all === '{') {
+      throw refused(template, at, '"{" is not closed; add "}", or write "\\{" for the '
+        + 'character')
+    }
+    if (name === undefined || (options.static && sign)) {
+      text += escaped ?? all
       continue
     }
-    const { end, kind, name, inline } = readVariable(template, at)
-    checkName(template, at, name, variables)
-    if (inline !== undefined) requirements = { ...requirements, [name]: inline }
-    const pattern = Object.hasOwn(requirements, name) ? requirements[name] ?? null : null
-    if (pattern !== null) checkPattern(template, at, pattern)
-    const variable: Variable = { kind, name, pattern }
-    variables.push(variable)
+    if (inline !== undefined) {
+      requirements = { ...requirements, [name]: inline.replace(/\\([\\:*{}])/g, '$1') }
+    }
     if (text) parts.push(text)
-    parts.push(variable)
     text = ''
-    at = end
+    const required = Object.hasOwn(requirements, name) ? requirements[name]! : null
+    checkVariable(template, at, parts, name, required)
+    // Routes lets {controller} stand only for names that it scanned for: none, here.
+    const usual = sign === '*' ? '.+?' : name === 'controller' ? '' : null
+    parts.push({ name, pattern: required ?? usual, isOptional: dot === '.' })
   }
+  text += template.slice(end)
   if (text) parts.push(text)
-  // slice(): push() has made room for more than there is
-  return { parts: parts.slice(), variables: variables.slice(), requirements }
+  return { parts: parts.slice(), requirements } // push() has made room for more
 }
 
-const unescaped = (text: string): string => text.replace(/\\([\\:*{}])/g, '$1')
-
-/** Reads {name}, {name:pattern}, {.name}, or the older :name, :(name), *name. */
-function readVariable(template: string, at: number): {
-  end: number; kind: Variable['kind']; name: string; inline: string | undefined
-} {
-  const first = template[at]
-  const rest = template.slice(at)
-  if (first !== '{') {
-    const [all = '', inside, name = inside ?? ''] =
-      /^.(?:\(([^)]*)\)|([^/,;.#-]*))/.exec(rest) ?? []
-    return { end: at + all.length, kind: first as ':' | '*', name, inline: undefined }
-  }
-  const [all = '', name = ''] = /^\{(\w+)\}/.exec(rest) ?? []
-  if (all) return { end: at + all.length, kind: ':', name, inline: undefined }
-  const end = closingBrace(template, at)
-  const [, dot, full = '', inline] =
-    /^(\.?)([^:]*)(?::(.*))?$/s.exec(unescaped(template.slice(at + 1, end - 1))) ?? []
-  return { end, kind: dot ? '.' : ':', name: full, inline }
-}
-
-/** Where the brace is closed: braces balance, except escaped ones and those in [...]. */
-function closingBrace(template: string, open: number): number {
-  let depth = 0
-  for (const token of template.slice(open).matchAll(/\\.|\[(?:\\.|[^\]\\])*\]|[{}]/gs)) {
-    if (token[0] === '{') depth++
-    else if (token[0] === '}' && --depth === 0) return open + token.index + 1
-  }
-  throw refused(template, open,
-    '"{" is not closed; add "}", or write "\\{" for the character')
-}
-
-const refused = (template: string, at: number, rule: string): TypeError =>
-  new TypeError(`Route template ${show(template)}, column ${at + 1}: ${rule}`)
-
-function checkName(
-  template: string, at: number, name: string, variables: readonly Variable[],
+function checkVariable(
+  template: string, at: number, before: readonly Part[], name: string,
+  required: string | null,
 ): void {
   if (!/^[A-Za-z_]\w*$/.test(name)) {
     throw refused(template, at, 'a variable needs a name of letters, digits and "_", not '
       + `${show(name)}; write a backslash before a literal "{", ":" or "*"`)
   }
-  for (const other of variables) {
-    if (other.name === name) {
-      throw refused(template, at, `{${name}} stands twice; rename one of them`)
-    }
+  if (before.some((part) => typeof part !== 'string' && part.name === name)) {
+    throw refused(template, at, `{${name}} stands twice; rename one of them`)
   }
-}
-
-function checkPattern(template: string, at: number, pattern: string): void {
+  if (required === null) return
   try {
-    new RegExp(`^(?:${pattern})$`)
+    new RegExp(`^(?:${required})$`)
   } catch (error) {
-    throw refused(template, at, `the requirement ${show(pattern)} is no regular `
+    throw refused(template, at, `the requirement ${show(required)} is no regular `
       + `expression: ${(error as Error).message}`)
   }
 }
+
+const refused = (template: string, at: number, rule: string): TypeError =>
+  new TypeError(`Route template ${show(template)}, column ${at + 1}: ${rule}`)
 
 // How the first of many routes is found without trying them in turn. The templates of one
 // method form a tree. Text that they share is walked once; a variable that fills the path
 // up to the next '/' is a gap with a node behind it; what is harder ({a}-{b}, {x:.*}/end,
 // {id}.{format}) is one gap for all that is left of the template: a regular expression.
-// Every node knows the lowest rank, that of the earliest route, in it and below it:
+// Every node knows the lowest number of a route in it or below it, here in brackets:
 //
-//   0 /servers/{id}/detail      '/servers' (0) ─┬─ '/' (0) ─┬─ {id} (0): route 2
-//   1 /servers/{id}.{format}                    │           │   └─ '/detail' (0): route 0
-//   2 /servers/{id}                             │           ├─ /(..)\.(..)$/ (1): route 1
-//   3 /servers/new/{kind}                       │           └─ 'new/' (3)
-//   4 /servers.{format}                         │               └─ {kind} (3): route 3
+//   0 /servers/{id}/detail      '/servers' (0) ─┬─ '/' (0) ─┬─ 'new/' (3)
+//   1 /servers/{id}.{format}                    │           │   └─ {kind} (3): route 3
+//   2 /servers/{id}                             │           ├─ {id} (0): route 2
+//   3 /servers/new/{kind}                       │           │   └─ '/detail' (0): route 0
+//   4 /servers.{format}                         │           └─ /(..)\.(..)$/ (1): route 1
 //   5 /servers/new                              └─ '.' (4)
 //                                                   └─ {format} (4): route 4
 //
 // '/servers/42' walks '/servers' and '/', finds no 'n', takes {id} = '42' to route 2, and
 // runs the expression only because 1 < 2: it could still win (it fails: there is no dot).
-// A node is entered only while its rank is below that of the best route found so far. So
-// order decides, not shape, and most of the tree is never seen.
+// A node is entered only while its number is below that of the best route found so far.
+// So order decides, not shape, and most of the tree is never seen.
 //
 // Route 5 is not in the tree: templates without variables are looked up first, by length
 // and by a character or two that tell them apart. '/servers/new' finds route 5 so; then
 // the tree is walked for what was registered before: route 2 takes {id} = 'new'; it wins.
+//
+// All of it is one array of numbers, so that a look-up stays in few places of memory. It
+// begins with the switch over the lengths of the paths without variables.
+//   node    first, n, n codes of text, end, m, m times (gap, node), switch
+//   switch  mask, mask + 1 slots: `code` leads to slots[code & mask], or else to 0
+//   fork    position, switch over the character there; ~number where one path is left
+// `first` is the number in brackets, `end` that of the route which ends here, or -1.
 
-/** A route without optional parts: '/x{.format}' has two, '/x.{format}' and '/x'. */
-class Shape {
+/** A route in a table. */
+class Entry {
   readonly route: Route
-  readonly rank: number
-  readonly size: number          // how many of the route's variables are in it
-  next: Shape | null = null      // a later one for the same paths, if this one is refused
-  isFirst = false                // of text only: no earlier route takes its path
-  fixed: unknown[] | null = null // the defaults: a name, its value, the next name ...
+  readonly literal: string | null // the path, where it has no variables
+  size = 0                        // how many of its variables the tree finds ...
+  tail: Tail | null = null        // ... and what finds the others
+  next = -1                       // a later one for the same paths, if this is refused
+  isFirst = false                 // of a literal: no earlier route takes its path
+  names: string[] | null = null   // of the variables that the tree finds
+  controller: unknown             // its defaults: these two by themselves, because V8
+  action: unknown                 // is quicker with names that it knows,
+  others: unknown[] = []          // then a name, its value, the next name ...
 
-  constructor(route: Route, rank: number, size: number) {
+  constructor(route: Route, literal: string | null) {
     this.route = route
-    this.rank = rank
-    this.size = size
+    this.literal = literal
   }
 
-  /** Adds a later shape, unless it can never be reached. */
-  append(later: Shape): void {
-    let last: Shape = this
-    while (last.next) last = last.next
-    if (last.route.isGuarded) last.next = later
+  /** Fills in the names and defaults, when the first match asks for them. */
+  learn(): string[] {
+    const { controller, action, ...others } = this.route.defaults
+    this.controller = controller
+    this.action = action
+    this.others = Object.entries(others).flat()
+    this.names = this.route.variables.slice(0, this.size).map(({ name }) => name)
+    return this.names
   }
 }
 
-/**
- * Puts an item where its code leads: slots[code & (slots.length - 1)]. Where two would
- * meet, the slots are doubled. Who looks for a code can find an item of another one.
- */
-function place<T extends { code: number }>(slots: (T | null)[], item: T): (T | null)[] {
-  const at = item.code & (slots.length - 1)
-  const there = slots[at]
-  if (there && there.code !== item.code) {
-    const wider = slots.concat(slots).fill(null)
-    for (const one of slots) if (one) wider[one.code & (wider.length - 1)] = one
-    return place(wider, item)
+/** No number: a small integer, which is quicker to compare than Infinity. */
+const NONE = 2 ** 30 - 1
+
+/** The routes of one method; what was found is read before the next find(). */
+class RouteTable {
+  readonly entries: readonly Entry[]
+  readonly gaps: readonly Gap[]
+  readonly tree: Int32Array
+  readonly root: number
+  readonly spans: number[] = [] // start and end of each variable on the way
+  readonly found: number[] = [] // the same, of the best
+  best = NONE
+  above = -1
+
+  constructor(routes: readonly Route[]) {
+    const writer = new TreeWriter(routes)
+    this.entries = writer.entries
+    this.gaps = writer.gaps
+    this.root = writer.root
+    this.tree = new Int32Array(writer.tree)
   }
-  if (slots === NO_SLOTS) return [item]
-  slots[at] = item
-  return slots
-}
 
-const NO_SLOTS: null[] = [null] // shared: never written to
+  /** The first route with a number above `above` that fits the path. */
+  find(path: string, above: number): Entry | null {
+    this.above = above
+    this.best = NONE
+    const literal = this.findLiteral(path)
+    if (literal >= 0) {
+      const entry = this.entries[literal]!
+      this.take(literal, 0)
+      if (entry.isFirst && above < 0) return entry
+    }
+    this.walk(path, this.root, 0, 0)
+    if (this.best === NONE) return null
+    const found = this.entries[this.best]!
+    if (above < 0 && this.best === literal) found.isFirst = true
+    return found
+  }
 
-/** Paths of one length, told apart by the last character in which two of them differ. */
-class Fork {
-  readonly code: number   // what leads to it: the length, then a character
-  readonly text: string   // the path, where no slots follow
-  readonly shape: Shape | null = null
-  readonly at: number = 0
-  readonly slots: (Fork | null)[] = NO_SLOTS
+  findLiteral(path: string): number {
+    const { tree } = this
+    let fork = tree[1 + (path.length & tree[0]!)]!
+    while (fork > 0 && tree[fork]! < path.length) {
+      fork = tree[fork + 2 + (path.charCodeAt(tree[fork]!) & tree[fork + 1]!)]!
+    }
+    return fork < 0 && this.entries[~fork]!.literal === path ? ~fork : -1
+  }
 
-  constructor(code: number, paths: readonly string[], shapes: Map<string, Shape>) {
-    this.code = code
-    this.text = paths[0] as string
-    if (paths.length === 1) {
-      this.shape = shapes.get(this.text) as Shape
+  /** Tries what fits at a node and behind it, as long as it can still win. */
+  walk(path: string, from: number, start: number, depth: number): void {
+    const { tree, spans } = this
+    let node = from
+    let at = start
+    for (;;) {
+      let i = node + 2
+      const textEnd = i + tree[node + 1]!
+      if (at + textEnd - i > path.length) return
+      for (; i < textEnd; i++, at++) if (path.charCodeAt(at) !== tree[i]) return
+      const gapsEnd = i + 2 + 2 * tree[i + 1]!
+      let next = 0
+      if (at === path.length) this.take(tree[i]!, depth)
+      else {
+        const code = path.charCodeAt(at)
+        next = tree[gapsEnd + 1 + (code & tree[gapsEnd]!)]!
+        if (tree[next + 2] !== code || tree[next]! >= this.best) next = 0
+      }
+      i += 2
+      if (i === gapsEnd) {
+        if (next === 0) return
+        node = next
+        continue
+      }
+      if (next > 0) this.walk(path, next, at, depth)
+      for (; i < gapsEnd; i += 2) {
+        const behind = tree[i + 1]!
+        if (tree[behind]! >= this.best) continue
+        const gap = tree[i]!
+        const end = gap === 0 ? segmentEnd(path, at) : this.gaps[gap]!(path, at)
+        if (end < 0) continue
+        spans[depth] = at
+        spans[depth + 1] = end
+        this.walk(path, behind, end, depth + 2)
+      }
       return
     }
-    const other = paths.at(-1) as string
-    let at = this.text.length - 1
-    while (this.text.charCodeAt(at) === other.charCodeAt(at)) at--
-    this.at = at
-    for (const [char, group] of groupBy(paths, (path) => path.charCodeAt(at))) {
-      this.slots = place(this.slots, new Fork(char, group, shapes))
+  }
+
+  take(end: number, depth: number): void {
+    const { found, spans } = this
+    let number = end
+    while (number >= 0 && number <= this.above) number = this.entries[number]!.next
+    if (number < 0 || number >= this.best) return
+    this.best = number
+    for (let i = 0; i < depth; i++) found[i] = spans[i]!
+  }
+
+  /** The variables of the route that was found, and its defaults. */
+  variables(path: string, entry: Entry): Vars {
+    const vars: Vars = new Dict()
+    const { found } = this
+    const names = entry.names ?? entry.learn()
+    const { controller, action, others, tail } = entry
+    if (controller !== undefined) vars['controller'] = controller
+    if (action !== undefined) vars['action'] = action
+    for (let i = 0; i < others.length; i += 2) vars[others[i] as string] = others[i + 1]
+    for (let i = 0; i < names.length; i++) {
+      const start = found[2 * i]!
+      const end = found[2 * i + 1]!
+      // An empty value takes a default that is not empty.
+      if (start < end || !vars[names[i]!]) vars[names[i]!] = path.slice(start, end)
     }
-  }
-}
-
-function groupBy(
-  paths: readonly string[], codeOf: (path: string) => number,
-): Map<number, string[]> {
-  const groups = new Map<number, string[]>()
-  for (const path of paths) {
-    const group = groups.get(codeOf(path))
-    if (group) group.push(path)
-    else groups.set(codeOf(path), [path])
-  }
-  return groups
-}
-
-class RouteNode {
-  readonly first: number     // the lowest rank in it or below it
-  readonly gap: Gap | null   // it is behind a gap, or behind text:
-  code = -1                  //   the first character
-  from = 0                   //   where the text is in the table's codes
-  to = 0
-  texts: (RouteNode | null)[] = NO_SLOTS
-  gaps: readonly RouteNode[] | null = null
-  end: Shape | null = null
-
-  constructor(first: number, gap: Gap | null) {
-    this.first = first
-    this.gap = gap
-  }
-}
-
-/** What is not text in a template. */
-interface Gap {
-  /** Two for each of its variables. */
-  readonly width: number
-  /** Where it ends that starts at `at`, or -1; notes start and end of its variables. */
-  end(path: string, at: number, spans: number[], depth: number): number
-}
-
-/** A variable up to the next '/' or the end of the path. */
-class Segment implements Gap {
-  readonly width = 2
-  readonly isMember: boolean
-
-  constructor(isMember: boolean) {
-    this.isMember = isMember
-  }
-
-  end(path: string, at: number, spans: number[], depth: number): number {
-    const slash = path.indexOf('/', at)
-    const end = slash < 0 ? path.length : slash
-    if (end === at || (this.isMember && path.charCodeAt(end - 1) === BACKSLASH)) return -1
-    spans[depth] = at
-    spans[depth + 1] = end
-    return end
-  }
-}
-
-/** The same with a requirement such as '[0-9a-f]+', as a table: no expression is run. */
-class SetSegment implements Gap {
-  readonly width = 2
-  readonly ascii: Uint8Array
-  readonly others: boolean // beyond ASCII
-  readonly count: number   // 0: any number but none
-
-  constructor(ascii: Uint8Array, others: boolean, count: number) {
-    this.ascii = ascii
-    this.others = others
-    this.count = count
-  }
-
-  end(path: string, at: number, spans: number[], depth: number): number {
-    const { ascii, others } = this
-    let end = at
-    for (; end < path.length; end++) {
-      const code = path.charCodeAt(end)
-      if (code < 128 ? ascii[code] === 0 : !others) break
+    if (tail === null) return vars
+    for (const [group, value = null] of Object.entries(tail.found?.groups ?? {})) {
+      const name = group.slice(1)
+      const isOwn = group.startsWith('$') // others are the requirement's
+      if (isOwn && (value || !vars[name])) vars[name] = value ?? vars[name] ?? null
     }
-    if (end === at || (this.count > 0 && end - at !== this.count)) return -1
-    if (end < path.length && path.charCodeAt(end) !== SLASH) return -1
-    spans[depth] = at
-    spans[depth + 1] = end
-    return end
+    return vars
   }
 }
 
-/** '.*' or '.+' at the end of a template. */
-class Rest implements Gap {
-  readonly width = 2
-  readonly least: number
+/** What is not text in a template: says where it ends that starts at `at`, or -1. */
+type Gap = (path: string, at: number) => number
 
-  constructor(least: number) {
-    this.least = least
-  }
-
-  end(path: string, at: number, spans: number[], depth: number): number {
-    if (at + this.least > path.length || path.indexOf('\n', at) >= 0) return -1
-    spans[depth] = at
-    spans[depth + 1] = path.length
-    return path.length
-  }
+/** A variable without a requirement: up to the next '/', or the end of the path. */
+const segmentEnd: Gap = (path, at) => {
+  const slash = path.indexOf('/', at)
+  const end = slash < 0 ? path.length : slash
+  return end === at ? -1 : end
 }
 
-const SLASH = 0x2f
-const BACKSLASH = 0x5c
-
-/** What `resource` requires of a member's id: it does not end in a backslash. */
+/** What `resource` requires of a member's id: that it does not end in a backslash. */
 const MEMBER_ID = '[^/]+(?<!\\\\)'
+const memberEnd: Gap = (path, at) => {
+  const end = segmentEnd(path, at)
+  return path[end - 1] === '\\' ? -1 : end
+}
 
-/** The gap for a variable that ends with its segment; null: it takes an expression. */
-function segmentFor(pattern: string | null): Gap | null {
-  if (pattern === null || pattern === MEMBER_ID) return new Segment(pattern !== null)
-  const [, set, negated, count = '0'] = ONE_CLASS.exec(pattern) ?? []
-  if (!set) return null
-  const one = new RegExp(set)
+/** '.*' or '.+' at the end of a template: 0 or 1 characters at least, on one line. */
+const restEnd = (least: number): Gap => (path, at) =>
+  at + least > path.length || path.indexOf('\n', at) >= 0 ? -1 : path.length
+
+/** A requirement such as '[0-9a-f]+', as a table: no expression is run. */
+const setEnd = (ascii: Uint8Array, others: boolean, count: number): Gap => (path, at) => {
+  let end = at
+  for (; end < path.length; end++) {
+    const code = path.charCodeAt(end)
+    if (code < 128 ? ascii[code] === 0 : !others) break
+  }
+  if (end === at || (count > 0 && end - at !== count)) return -1
+  return end < path.length && path[end] !== '/' ? -1 : end
+}
+
+/** The gap for a requirement; null: it takes an expression. */
+function gapFor(pattern: string, isLast: boolean): Gap | null {
+  const [, sign] = /^\.([*+])\??$/.exec(pattern) ?? []
+  if (sign) return isLast ? restEnd(sign === '+' ? 1 : 0) : null
+  if (pattern === MEMBER_ID) return memberEnd
+  const [, chars = '', negated, count = '0'] = ONE_CLASS.exec(pattern) ?? []
+  const one = new RegExp(chars)
+  if (one.test('/')) return null
   const ascii = Uint8Array.from({ length: 128 }, (_, code) =>
     Number(one.test(String.fromCharCode(code))))
-  return ascii[SLASH] === 1 ? null : new SetSegment(ascii, negated === '^', Number(count))
+  return setEnd(ascii, negated === '^', Number(count))
 }
 
 const ONE_CLASS = // \d+ \w{8} [a-z]+ [^.]{2}, and nothing but ASCII in the brackets
   /^(\\[dw]|\[(\^?)(?:[^\]\\\u0080-\uffff]|\\[dw./\\[\]-])+\])(?:\+|\{([1-9]\d*)\})$/
 
-/** The end of a template as an expression, and what tells quickly that it cannot fit. */
-class Tail implements Gap {
-  readonly width: number
+/** All that is left of a template, as an expression, and what quickly says no to it. */
+class Tail {
   readonly parts: readonly Part[]
-  readonly needle: string    // its longest text
-  readonly suffix: string    // its last text
-  readonly inSegment: boolean
-  readonly groups: number[] = []
-  regexp: RegExp | null = null
+  readonly needle: string     // its first text
+  readonly suffix: string     // its last, where nothing follows
+  readonly isSegment: boolean // it takes no '/'
+  expression: RegExp | null = null
+  found: RegExpExecArray | null = null
 
   constructor(parts: readonly Part[]) {
-    const texts = parts.filter((part): part is string => typeof part === 'string')
-    const last = parts.at(-1)
-    this.width = 2 * (parts.length - texts.length)
+    const texts = parts.filter((part) => typeof part === 'string') as string[]
+    const last = parts.at(-1)!
     this.parts = parts
-    this.needle = texts.reduce((a, b) => b.length > a.length ? b : a, '')
-    this.suffix = typeof last === 'string' ? last : ''
-    this.inSegment = parts.every((part) => typeof part === 'string' ? !part.includes('/')
-      : isFree(part) && segmentFor(part.pattern) !== null)
+    this.needle = texts[0] ?? ''
+    this.suffix = isVariable(last) ? '' : last
+    this.isSegment = parts.every((part) => isVariable(part) ? staysInSegment(part)
+      : !part.includes('/'))
   }
 
-  end(path: string, at: number, spans: number[], depth: number): number {
+  end(path: string, at: number): number {
     if (path.indexOf(this.needle, at) < 0 || !path.endsWith(this.suffix)) return -1
-    if (this.inSegment && path.indexOf('/', at) >= 0) return -1
-    this.regexp ??= new RegExp(expression(this.parts, this.groups) + '$', 'dy')
-    this.regexp.lastIndex = at
-    const indices = this.regexp.exec(path)?.indices
-    if (!indices) return -1
-    spans.length = depth
-    for (const group of this.groups) spans.push(...indices[group] ?? [-1, -1])
-    return path.length
+    if (this.isSegment && path.indexOf('/', at) >= 0) return -1
+    this.expression ??= new RegExp(`${expressionOf(this.parts)}$`, 'y')
+    this.expression.lastIndex = at
+    this.found = this.expression.exec(path)
+    return this.found ? path.length : -1
   }
 }
 
-/** Routes lets {controller} stand only for the names that it scanned for: none here. */
-const isFree = ({ kind, name }: Variable): boolean =>
-  kind === ':' && name !== 'controller'
+const staysInSegment = ({ pattern }: Variable): boolean =>
+  pattern === null || gapFor(pattern, false) !== null
 
-/** A regular expression for parts of a template; notes each variable's group. */
-function expression(parts: readonly Part[], groups: number[]): string {
-  let group = 1
-  return parts.map((part, at) => {
-    if (typeof part === 'string') return escapeRegExp(part)
-    const pattern = part.pattern ?? defaultPattern(parts, at)
-    groups.push(group)
-    group += new RegExp(`${pattern}|`).exec('')?.length ?? 1 // its own groups count too
-    return part.kind === '.' ? `(?:\\.(${pattern}))??` : `(${pattern})`
-  }).join('')
-}
+/** A regular expression for parts of a template; its variables are groups named $id. */
+const expressionOf = (parts: readonly Part[]): string => parts.map((part, at) => {
+  if (typeof part === 'string') return escapeRegExp(part)
+  const group = `(?<$${part.name}>${part.pattern ?? usualPattern(parts, at)})`
+  return part.isOptional ? `(?:\\.${group})??` : group
+}).join('')
 
 /**
  * A variable without a requirement takes as little as it can (Routes: [^/]+?). Where only
  * such variables follow in the segment, that means: up to the next literal. Saying so
  * keeps the time linear; three times [^/]+? in a segment are cubic.
  */
-function defaultPattern(parts: readonly Part[], at: number): string {
-  const { kind, name } = parts[at] as Variable
-  if (kind === '*') return '.+?'
-  if (kind === '.') return '[^/.]+?'
-  if (name === 'controller') return ''
-  const next = parts[at + 1] ?? '/'
+function usualPattern(parts: readonly Part[], at: number): string {
+  if ((parts[at] as Variable).isOptional) return '[^/.]+?'
   const slash = parts.findIndex((part, i) =>
-    i > at && typeof part === 'string' && part.includes('/'))
-  const after = parts.slice(at + 1, slash < 0 ? undefined : slash)
-    .filter((part): part is Variable => typeof part !== 'string')
-  const isLast = after.length === 0 // or all but the format
-    || (after.length === 1 && after[0]?.pattern === '[^/.]+' && next === '.')
-  if (isLast) return '[^/]+'
-  const isPlain = after.every((other) => other.kind === ':' && other.name !== 'controller'
-    && (other.pattern === null || other.pattern === '[^/.]+'))
-  if (!isPlain) return '[^/]+?'
-  if (typeof next !== 'string') return '[^/]'
+    i > at && !isVariable(part) && part.includes('/'))
+  const after = parts.slice(at + 1, slash < 0 ? undefined : slash).filter(isVariable)
+  if (after.length === 0) return '[^/]+'
+  const areUsual = after.every((one) => one.pattern === null && !one.isOptional)
+  if (!areUsual) return '[^/]+?'
+  const next = parts[at + 1]!
+  if (isVariable(next)) return '[^/]'
   const literal = escapeRegExp(next)
   return next.length === 1 ? `[^/][^/${literal}]*` : `[^/](?:(?!${literal})[^/])*`
 }
@@ -2156,231 +2126,163 @@ function defaultPattern(parts: readonly Part[], at: number): string {
 const escapeRegExp = (text: string): string =>
   text.replace(/[\\^$.*+?()[\]{}|/-]/g, '\\$&')
 
-/** Makes what match() returns. V8 learns from the first how much room each one needs. */
-const Match = /* @__PURE__ */ (() => {
-  const made = function () {} as unknown as { new (): Vars; prototype: object }
-  made.prototype = Dict.prototype
-  const first = new made()
-  for (const name of ['controller', 'action', 'id', 'name', 'format']) first[name] = null
-  return made
-})()
-
-/** No rank: a small integer, which is quicker to compare than Infinity. */
-const NEVER = 2 ** 30 - 1
-
-/** The routes of one method; what is found is read before the next find(). */
-class RouteTable {
-  readonly root = new RouteNode(0, null)
-  codes: number[] | Uint16Array = []         // all text of the tree
-  readonly literals: (Fork | null)[]
-  floor = -1
-  best: Shape | null = null
-  limit = NEVER                              // the rank of the best
-  readonly spans: number[] = []              // start and end of each variable on the way
-  readonly found: number[] = []              // the same, of the best
+/** Writes the tree: routes that are alike so far share what they have in common. */
+class TreeWriter {
+  readonly entries: Entry[] = []
+  readonly gaps: Gap[] = [segmentEnd]
+  readonly tree: number[] = []
+  readonly root: number
+  readonly #gapOf = new Map<string, number>() // by its requirement
 
   constructor(routes: readonly Route[]) {
-    const literals = new Map<string, Shape>()
-    const gaps: Gaps = new Map()
-    for (const route of routes) {
-      for (const [parts, shape] of shapesOf(route)) {
-        const [text = ''] = parts
-        if (parts.length > 1 || typeof text !== 'string') this.insert(parts, shape, gaps)
-        else if (literals.has(text)) literals.get(text)?.append(shape)
-        else literals.set(text, shape)
-      }
+    const literals = new Map<string, number>()
+    const cursors: Cursor[] = []
+    for (const [number, route] of routes.entries()) {
+      const { parts } = route
+      const literal = parts.some(isVariable) ? null : parts.join('')
+      this.entries.push(new Entry(route, literal))
+      const known = literal === null ? undefined : literals.get(literal)
+      if (known !== undefined) this.#append(known, number)
+      else if (literal !== null) literals.set(literal, number)
+      else cursors.push(advance({ number, parts, part: -1, text: '' }, 0))
     }
-    this.codes = new Uint16Array(this.codes)
-    this.literals = NO_SLOTS
-    for (const [length, paths] of groupBy([...literals.keys()], (path) => path.length)) {
-      this.literals = place(this.literals, new Fork(length, paths, literals))
+    this.#writeSwitch(groupBy([...literals.values()], (one) => this.#literal(one).length),
+      (numbers) => this.#writeFork(numbers))
+    this.root = this.#writeNode(cursors)
+  }
+
+  #literal(number: number): string { return this.entries[number]!.literal! }
+
+  /** Adds a later route for the same paths, unless it can never be reached. */
+  #append(number: number, later: number): void {
+    let entry = this.entries[number]!
+    while (entry.next >= 0) entry = this.entries[entry.next]!
+    if (entry.route.isGuarded) entry.next = later
+  }
+
+  #writeSwitch<T>(branches: Map<number, T>, write: (branch: T) => number): void {
+    const { tree } = this
+    const codes = [...branches.keys()]
+    let size = 1
+    while (codes.length > 1 && !areApart(codes, size)) size *= 2
+    const slots = tree.push(size - 1)
+    for (let i = 0; i < size; i++) tree.push(0)
+    for (const [code, branch] of branches) tree[slots + code % size] = write(branch)
+  }
+
+  /** Paths of one length, told apart by the last character that two differ in. */
+  #writeFork(numbers: readonly number[]): number {
+    const number = numbers[0]!
+    if (numbers.length === 1) return ~number
+    const [path, other] = [this.#literal(number), this.#literal(numbers.at(-1)!)]
+    let at = path.length - 1
+    while (path[at] === other[at]) at--
+    const fork = this.tree.push(at) - 1
+    this.#writeSwitch(groupBy(numbers, (one) => this.#literal(one).charCodeAt(at)),
+      (group) => this.#writeFork(group))
+    return fork
+  }
+
+  /** Routes that were alike so far: their common text, and how they go on from there. */
+  #writeNode(cursors: readonly Cursor[]): number {
+    const { tree } = this
+    const text = commonText(cursors)
+    const node = tree.push(cursors[0]?.number ?? NONE, text.length) - 2
+    for (let i = 0; i < text.length; i++) tree.push(text.charCodeAt(i))
+    const end = tree.push(-1, 0) - 2
+    const texts: Cursor[] = []
+    const gaps: Cursor[] = []
+    for (const cursor of cursors) {
+      if (cursor.text) advance(cursor, text.length)
+      if (cursor.text) texts.push(cursor)
+      else if (cursor.part < cursor.parts.length) gaps.push(cursor)
+      else if (tree[end]! < 0) tree[end] = cursor.number
+      else this.#append(tree[end]!, cursor.number)
     }
-  }
-
-  insert(parts: readonly Part[], shape: Shape, gaps: Gaps): void {
-    let node = this.root
-    for (let at = 0; at < parts.length && !(node.gap instanceof Tail); at++) {
-      const part = parts[at] as Part
-      if (typeof part === 'string') node = this.literal(node, part, shape.rank)
-      else node = this.behind(node, gapFor(parts, at, gaps), shape.rank)
+    const behind = groupBy(gaps, (cursor) => this.#cross(cursor))
+    tree[end + 1] = behind.size
+    for (const gap of behind.keys()) tree.push(gap, 0)
+    this.#writeSwitch(groupBy(texts, (cursor) => cursor.text.charCodeAt(0)),
+      (group) => this.#writeNode(group))
+    let at = end + 3
+    for (const group of behind.values()) {
+      tree[at] = this.#writeNode(group)
+      at += 2
     }
-    if (node.end) node.end.append(shape)
-    else node.end = shape
+    return node
   }
 
-  /** The node behind a gap. */
-  behind(node: RouteNode, gap: Gap, rank: number): RouteNode {
-    const known = node.gaps?.find((other) => other.gap === gap)
-    if (known) return known
-    const made = new RouteNode(rank, gap)
-    node.gaps = node.gaps?.concat([made]) ?? [made]
-    return made
-  }
-
-  /** The node behind `text`; a child that shares only its beginning is split. */
-  literal(node: RouteNode, text: string, rank: number): RouteNode {
-    const { codes } = this
-    const code = text.charCodeAt(0)
-    const child = node.texts[code & (node.texts.length - 1)]
-    if (!child || child.code !== code) {
-      const from = codes.length
-      for (let i = 0; i < text.length; i++) (codes as number[]).push(text.charCodeAt(i))
-      return this.attach(node, new RouteNode(rank, null), from, codes.length)
+  /** Takes a cursor over a gap; returns the gap's number. Equal ones are one. */
+  #cross(cursor: Cursor): number {
+    const { number, parts, part: at } = cursor
+    const entry = this.entries[number]!
+    const { pattern, isOptional } = parts[at] as Variable
+    const [next = '/'] = parts.slice(at + 1, at + 2)
+    const fillsSegment = !isVariable(next) && next.startsWith('/') && !isOptional
+    const gap = fillsSegment ? this.#gapFor(pattern, at === parts.length - 1) : -1
+    if (gap >= 0) {
+      entry.size++
+      advance(cursor, 0)
+      return gap
     }
-    const { from, to } = child
-    let same = 1
-    while (same < to - from && codes[from + same] === text.charCodeAt(same)) same++
-    let next = child
-    if (same < to - from) {
-      next = this.attach(node, new RouteNode(child.first, null), from, from + same)
-      this.attach(next, child, from + same, to)
+    const tail = new Tail(parts.slice(at))
+    entry.tail = tail
+    cursor.part = parts.length
+    return this.gaps.push((path, from) => tail.end(path, from)) - 1
+  }
+
+  /** The number of the gap for a requirement; -1 if it takes an expression. */
+  #gapFor(pattern: string | null, isLast: boolean): number {
+    if (pattern === null) return 0
+    const key = `${pattern} ${isLast}`
+    let number = this.#gapOf.get(key)
+    if (number === undefined) {
+      const gap = gapFor(pattern, isLast)
+      number = gap ? this.gaps.push(gap) - 1 : -1
+      this.#gapOf.set(key, number)
     }
-    return same === text.length ? next : this.literal(next, text.slice(same), rank)
-  }
-
-  attach(node: RouteNode, child: RouteNode, from: number, to: number): RouteNode {
-    child.from = from
-    child.to = to
-    child.code = this.codes[from] as number
-    node.texts = place(node.texts, child)
-    return child
-  }
-
-  /** The first route above `floor` that fits the path. */
-  find(path: string, floor: number): Shape | null {
-    this.floor = floor
-    this.best = null
-    this.limit = NEVER
-    const shape = this.findLiteral(path)
-    if (shape !== null) {
-      if (shape.isFirst && floor < 0) return shape
-      this.take(shape, 0)
-    }
-    this.walk(path, this.root, 0, 0)
-    if (shape !== null && floor < 0) shape.isFirst = this.best === shape
-    return this.best
-  }
-
-  findLiteral(path: string): Shape | null {
-    const { length } = path
-    let fork = this.literals[length & (this.literals.length - 1)] as Fork | null
-    if (fork === null || fork.code !== length) return null
-    while (fork !== null && fork.shape === null) {
-      fork = fork.slots[path.charCodeAt(fork.at) & (fork.slots.length - 1)] as Fork | null
-    }
-    return fork !== null && fork.text === path ? fork.shape : null
-  }
-
-  /** Tries what fits behind a node, as long as it can still win. */
-  walk(path: string, from: RouteNode, start: number, above: number): void {
-    let node = from
-    let at = start
-    let depth = above
-    for (;;) {
-      const child = at < path.length ? this.child(path, node, at) : null
-      if (at === path.length && node.end !== null) this.take(node.end, depth)
-      const { gaps } = node
-      if (gaps === null) {
-        if (child === null) return
-        at += child.to - child.from
-        node = child
-        continue
-      }
-      if (child !== null) this.walk(path, child, at + child.to - child.from, depth)
-      const last = gaps.length - 1
-      for (let i = 0; i < last; i++) {
-        const behind = gaps[i] as RouteNode
-        const { width } = behind.gap as Gap
-        const end = this.cross(path, behind, at, depth)
-        if (end >= 0) this.walk(path, behind, end, depth + width)
-      }
-      node = gaps[last] as RouteNode
-      at = this.cross(path, node, at, depth)
-      if (at < 0) return
-      depth += (node.gap as Gap).width
-    }
-  }
-
-  /** Where the gap before a node ends; -1 if it does not fit, or the node cannot win. */
-  cross(path: string, { first, gap }: RouteNode, at: number, depth: number): number {
-    return first < this.limit ? (gap as Gap).end(path, at, this.spans, depth) : -1
-  }
-
-  /** The node for the text that comes next, if it can still win. */
-  child(path: string, node: RouteNode, at: number): RouteNode | null {
-    const { codes } = this
-    const { texts } = node
-    const code = path.charCodeAt(at)
-    const child = texts[code & (texts.length - 1)] as RouteNode | null
-    if (child === null || child.code !== code || child.first >= this.limit) return null
-    const { from, to } = child
-    if (at + to - from > path.length) return null
-    for (let i = from + 1, j = at + 1; i < to; i++, j++) {
-      if (codes[i] !== path.charCodeAt(j)) return null
-    }
-    return child
-  }
-
-  take(ends: Shape, depth: number): void {
-    let shape: Shape | null = ends
-    while (shape !== null && shape.rank <= this.floor) shape = shape.next
-    if (shape === null || shape.rank >= this.limit) return
-    this.best = shape
-    this.limit = shape.rank
-    for (let i = 0; i < depth; i++) this.found[i] = this.spans[i] as number
-  }
-
-  /** The variables of the route that was found, and its defaults. */
-  variables(path: string, shape: Shape): Vars {
-    const vars = new Match()
-    const { found } = this
-    const { route: { variables, defaults }, size } = shape
-    const fixed = shape.fixed ??= Object.entries(defaults).flat()
-    for (let i = 0; i < fixed.length; i += 2) vars[fixed[i] as string] = fixed[i + 1]
-    for (let i = 0; i < variables.length; i++) {
-      const { name } = variables[i] as Variable
-      const from = i < size ? found[2 * i] as number : -1
-      const to = found[2 * i + 1] as number
-      vars[name] = from >= 0 && from < to ? path.slice(from, to)
-        : defaults[name] ?? (from < 0 ? null : '')
-    }
-    return vars
+    return number
   }
 }
 
-/** The shapes of a route, and their parts. */
-function shapesOf(route: Route): [parts: readonly Part[], shape: Shape][] {
-  const { parts, variables: { length }, rank } = route
-  const last = parts.at(-1)
-  const before = parts.at(-2)
-  const isOptional = typeof last === 'object' && last.kind === '.'
-    && (typeof before !== 'object' || (before.kind === ':' && before.pattern === null))
-  if (!isOptional) return [[parts, new Shape(route, 2 * rank, length)]]
-  const without = parts.slice(0, -1)
-  const dotted = typeof before === 'string' ? [...parts.slice(0, -2), `${before}.`]
-    : [...without, '.']
-  const ending: Variable = { ...last, kind: ':', pattern: last.pattern ?? '[^/.]+' }
-  return [[[...dotted, ending], new Shape(route, 2 * rank, length)],
-    [without, new Shape(route, 2 * rank + 1, length - 1)]]
+/** A route on its way into the tree: the part at which it is, and what text is left. */
+interface Cursor { number: number; parts: readonly Part[]; part: number; text: string }
+
+/** Takes a cursor over so many characters; from the end of a part to the next one. */
+function advance(cursor: Cursor, length: number): Cursor {
+  cursor.text = cursor.text.slice(length)
+  if (cursor.text !== '') return cursor
+  cursor.part++
+  const part = cursor.parts[cursor.part]
+  if (part && !isVariable(part)) cursor.text = part
+  return cursor
 }
 
-type Gaps = Map<string | null, Gap | null>
-
-/** The gap at a variable; those of the same pattern are one. */
-function gapFor(parts: readonly Part[], at: number, known: Gaps): Gap {
-  const part = parts[at] as Variable
-  const next = parts[at + 1] ?? '/'
-  const isLast = at === parts.length - 1
-  const pattern = part.kind === '*' ? part.pattern ?? '.+' : part.pattern
-  const isRest = pattern === '.*' || pattern === '.+'
-  const endsSegment = typeof next === 'string' && next.startsWith('/') && isFree(part)
-  let gap = known.get(pattern)
-  if (gap === undefined) {
-    gap = isRest ? new Rest(pattern === '.+' ? 1 : 0) : segmentFor(pattern)
-    known.set(pattern, gap)
+/** The text that is next on all of these; '' where one is at a gap, or at its end. */
+function commonText(cursors: readonly Cursor[]): string {
+  const first = cursors[0]?.text ?? ''
+  let { length } = first
+  for (const { text } of cursors) {
+    let same = 0
+    while (same < length && first[same] === text[same]) same++
+    length = same
   }
-  return gap !== null && (isRest ? isLast : endsSegment) ? gap : new Tail(parts.slice(at))
+  return first.slice(0, length)
 }
+
+function groupBy<T>(items: readonly T[], codeOf: (item: T) => number): Map<number, T[]> {
+  const groups = new Map<number, T[]>()
+  for (const item of items) {
+    const code = codeOf(item)
+    const group = groups.get(code)
+    if (group) group.push(item)
+    else groups.set(code, [item])
+  }
+  return groups
+}
+
+const areApart = (codes: readonly number[], slots: number): boolean =>
+  new Set(codes.map((code) => code % slots)).size === codes.length
 
 /** What a mapper takes. */
 export type MapperOptions = Partially<{
@@ -2410,28 +2312,14 @@ export type ResourceOptions = Partially<{
 type MatchEnviron = Partial<Environ> | null | undefined
 
 /** Why one route did or did not match. */
-export interface RouteExplanation { route: Route; matched: boolean; reason: string }
+export interface RouteExplanation {
+  route: Route; matched: boolean; reason: string
+  /** An earlier route that takes all of its requests: it can never match. */
+  coveredBy: Route | null
+}
 
 /** Route options that many routes share, and what stands before their paths and names. */
 export type SubMapperOptions = RouteOptions & { pathPrefix?: string; namePrefix?: string }
-
-/** What a Mapper and its submappers share: everything ends in one call of `_connect`. */
-abstract class Connecting {
-  abstract _connect(name: string | null, path: string, options: RouteOptions): Route
-
-  /** Adds a route: (path, options) or (name, path, options). */
-  connect(path: string, options?: RouteOptions): Route
-  connect(name: string | null, path: string, options?: RouteOptions): Route
-  connect(first: string | null, second: string | RouteOptions = {}, third = {}): Route {
-    return typeof second === 'string' ? this._connect(first, second, third)
-      : this._connect(null, first as string, second)
-  }
-
-  /** Routes that share options, or prefixes of path and name: `sub.connect('/x')`. */
-  submapper(options: SubMapperOptions): SubMapper {
-    return new SubMapper(this, options)
-  }
-}
 
 /**
  * A table of routes (routes.Mapper 2.5; explicit, without minimization or route memory).
@@ -2444,25 +2332,35 @@ abstract class Connecting {
  * mapper.match('/servers/web') //=> { name: 'web', action: 'find' }
  * mapper.generate('server', { id: 42 }) //=> '/servers/42'
  */
-export class Mapper extends Connecting {
+export class Mapper {
   /** The routes that can match, in order: the first that fits wins. */
   readonly matchlist: Route[] = []
   readonly options: MapperOptions
   readonly #named = new Map<string, Route>()
-  #tables = new Dict<RouteTable>()
+  readonly #tables = new Map<string, RouteTable>()
   #matched: Route | null = null
 
   constructor(options: MapperOptions = {}) {
-    super()
     this.options = options
   }
 
-  override _connect(name: string | null, path: string, options: RouteOptions): Route {
+  /** Adds a route: (path, options) or (name, path, options). */
+  connect(path: string, options?: RouteOptions): Route
+  connect(name: string | null, path: string, options?: RouteOptions): Route
+  connect(first: string | null, second: string | RouteOptions = {}, third = {}): Route {
+    return typeof second === 'string' ? this._connect(first, second, third)
+      : this._connect(null, first as string, second)
+  }
+
+  /** Routes that share options, or prefixes of path and name: `sub.connect('/x')`. */
+  submapper(options: SubMapperOptions): Mapper { return new SubMapper(this, options) }
+
+  _connect(name: string | null, path: string, options: RouteOptions): Route {
     const route = this._makeRoute(name || null, path, options)
     if (route.name !== null) this.#named.set(route.name, route)
     if (options.static) return route
-    route.rank = this.matchlist.push(route) - 1
-    this.#tables = new Dict()
+    this.matchlist.push(route)
+    this.#tables.clear()
     return route
   }
 
@@ -2490,11 +2388,15 @@ export class Mapper extends Connecting {
     const path = this.#path(url, environ)
     if (path === null) return null
     const table = this.#table(environ?.REQUEST_METHOD)
-    for (let shape = table.find(path, -1); shape; shape = table.find(path, shape.rank)) {
-      const vars = table.variables(path, shape)
+    for (let entry = table.find(path, -1); entry;) {
+      const { best } = table // the route's function may ask this table, too
+      const vars = table.variables(path, entry)
       if (this.options.subDomains) vars['sub_domain'] = this.#subDomain(environ)
-      this.#matched = shape.route
-      if (this.#objection(shape.route, vars, environ) === null) return vars
+      const isWanted = !entry.route.isGuarded
+        || this.#objection(entry.route, vars, environ) === null
+      this.#matched = entry.route
+      if (isWanted) return vars
+      entry = table.find(path, best)
     }
     return null
   }
@@ -2514,26 +2416,25 @@ export class Mapper extends Connecting {
     return path.startsWith(prefix) ? path.slice(prefix.length) || '/' : null
   }
 
-  /** The tree for a method, made when it is first asked for. */
+  /** The table for a method, made when it is first asked for. */
   #table(method = ''): RouteTable {
-    const table = this.#tables[method]
+    const table = this.#tables.get(method)
     if (table) return table
     const isKnown = method === ''
       || this.matchlist.some(({ methods }) => methods?.includes(method))
     if (!isKnown && method !== 'other') return this.#table('other') // clients invent them
     const made = new RouteTable(this.matchlist.filter(({ methods }) =>
       method === '' || methods === null || methods.includes(method)))
-    this.#tables[method] = made
+    this.#tables.set(method, made)
     return made
   }
 
   /** Why a route does not want the request though its path and method fit, or null. */
   #objection(route: Route, vars: Vars, environ: MatchEnviron): string | null {
-    if (!route.isGuarded) return null
-    const { subDomain, function: admits } = route.conditions as Conditions
+    const { subDomain, function: admits } = route.conditions ?? {}
     const own = this.options.subDomains ? this.#subDomain(environ) : null
     if (subDomain && !own) return 'it needs a sub-domain'
-    if (!subDomain && 'subDomain' in (route.conditions as Conditions) && own) {
+    if (own && (subDomain === false || subDomain === null)) {
       return `it does not allow the sub-domain ${show(own)}`
     }
     if (Array.isArray(subDomain) && !subDomain.includes(own)) {
@@ -2569,17 +2470,21 @@ export class Mapper extends Connecting {
   /** For each route, why it did or did not match; String() of the list is a text. */
   explain(url?: string | null, environ?: MatchEnviron): RouteExplanation[] {
     const path = this.#path(url, environ)
-    let winner: Route | undefined
-    const list = this.matchlist.map((route): RouteExplanation => {
-      let reason = this.#refusal(route, path, environ)
-      if (reason === null && winner) reason = `it fits; ${describeRoute(winner)} is first`
-      if (reason === null) winner = route
-      const cover = this.matchlist.slice(0, route.rank).find((one) => covers(one, route))
-      const never = cover ? `; it never can, ${describeRoute(cover)} takes all of it` : ''
-      return { route, matched: reason === null, reason: (reason ?? 'it fits') + never }
+    const winner = this.routematch(url, environ)?.[1]
+    const texts = this.matchlist.map(templateOf)
+    const covers = this.matchlist.map(coverOf)
+    const list = this.matchlist.map((route, at): RouteExplanation => {
+      const coveredBy = this.matchlist.find((one, i) => i < at && takesMethods(one, route)
+        && (texts[i] === texts[at] || covers[i]?.test(texts[at]!))) ?? null
+      const never = coveredBy && `it never can, ${lineOf(coveredBy)} takes all of it`
+      const isLate = winner !== undefined && winner !== route
+      const fits = isLate ? `it fits; ${lineOf(winner)} is first` : 'it fits'
+      const reason = this.#refusal(route, path, environ) ?? fits
+      return { route, matched: route === winner, coveredBy,
+        reason: never ? `${reason}; ${never}` : reason }
     })
     return Object.assign(list, { toString: () => list.map(({ route, matched, reason }) =>
-      `${matched ? '->' : '  '} ${describeRoute(route)}: ${reason}`).join('\n') })
+      `${matched ? '->' : '  '} ${lineOf(route)}: ${reason}`).join('\n') })
   }
 
   #refusal(route: Route, path: string | null, environ: MatchEnviron): string | null {
@@ -2589,9 +2494,9 @@ export class Mapper extends Connecting {
       return `the method ${method} is none of ${route.methods.join(', ')}`
     }
     const table = new RouteTable([route])
-    const shape = table.find(path, -1)
-    if (!shape) return 'the path does not fit'
-    return this.#objection(route, table.variables(path, shape), environ)
+    const entry = table.find(path, -1)
+    return entry ? this.#objection(route, table.variables(path, entry), environ)
+      : misfit(route, path)
   }
 
   /** The route of this name. */
@@ -2606,8 +2511,7 @@ export class Mapper extends Connecting {
   ): string | null {
     if (name !== null) {
       const route = this.#named.get(name)
-      const all = route && filtered(route, { ...route.defaults, ...vars })
-      return all ? this.build(route, all, environ) : null
+      return route ? this.build(route, ownVars(route, vars), environ) : null
     }
     for (const route of this.#candidates(vars)) {
       const path = this.build(route, vars, environ)
@@ -2628,14 +2532,15 @@ export class Mapper extends Connecting {
   #candidates(vars: Vars): Route[] {
     const given = Object.keys(vars)
     return this.matchlist.flatMap((route) => {
-      const inPath = route.variables.map(({ name }) => name)
-      const isMissing = route.variables.some(({ kind, name }) =>
-        kind !== '.' && !(name in vars))
-      const isOther = Object.entries(route.defaults).some(([key, value]) =>
+      const { variables, defaults } = route
+      const inPath = variables.map(({ name }) => name)
+      const isMissing = variables.some(({ isOptional, name }) =>
+        !isOptional && !(name in vars))
+      const isOther = Object.entries(defaults).some(([key, value]) =>
         value !== null && !inPath.includes(key) && !isSame(vars[key], value)
         && (vars[key] || key === 'controller' || key === 'action'))
       if (isMissing || isOther) return []
-      const all = new Set([...Object.keys(route.defaults), ...inPath])
+      const all = new Set([...Object.keys(defaults), ...inPath])
       const common = given.filter((key) => all.has(key)).length
       return [{ route, common, apart: all.size + given.length - 2 * common }]
     }).sort((a, b) => a.apart - b.apart || b.common - a.common).map(({ route }) => route)
@@ -2657,20 +2562,18 @@ export class Mapper extends Connecting {
   ): void {
     const { parentResource, requirements, filter } = options
     const { collectionName: parents, memberName: parent = '' } = parentResource ?? {}
-    const path = options.pathPrefix ?? (parent && `${parents}/:${parent}_id`)
-    const above = stripSlashes(path)
+    const above = options.pathPrefix ?? (parent && `${parents}/:${parent}_id`)
     const prefix = options.namePrefix ?? (parent && `${parent}_`)
-    const name = stripSlashes(collectionName)
-    const base = above ? `/${above}/${name}` : `/${name}`
-    const memberPath = `${base}/:(id)`
-    const controller = options.controller ?? name
-    const shared = { controller, filter, memberName, collectionName, parentResource }
-    const add = (method: string, action: string, path: string, routeName = ''): void => {
+    const own = stripSlashes(collectionName)
+    const path = above ? `/${stripSlashes(above)}/${own}` : `/${own}`
+    const memberPath = `${path}/:(id)`
+    const { controller = own } = options
+    const add = (method: string, action: string, path: string, name = ''): void => {
       const isMember = path.startsWith(memberPath)
-      const route = { ...shared, action, conditions: { method: [method] },
+      const route = { controller, action, conditions: { method: [method] }, filter,
         requirements: isMember ? { id: MEMBER_ID, ...requirements } : requirements }
-      this.connect(routeName && `formatted_${routeName}`, `${path}.:(format)`, route)
-      this.connect(routeName, path, route)
+      this.connect(name && `formatted_${name}`, `${path}.:(format)`, route)
+      this.connect(name, path, route)
     }
     // The first action of a method may own the path itself: added last, without a name.
     const addAll = (
@@ -2685,22 +2588,22 @@ export class Mapper extends Connecting {
       }
     }
     const collection = byMethod(options.collection, {}, { POST: 'create' })
-    addAll(collection, base, collectionName, /^GET$/)
-    add('GET', 'index', base, prefix + collectionName)
+    addAll(collection, path, collectionName, /^GET$/)
+    add('GET', 'index', path, prefix + collectionName)
     for (const [method, names] of byMethod(options.new, { new: 'GET' }, {})) {
       for (const one of names) {
-        const [path, start] = one === 'new' ? ['', ''] : [`/${one}`, `${one}_`]
-        add(method, one, `${base}/new${path}`, `${prefix}${start}new_${memberName}`)
+        const [ending, start] = one === 'new' ? ['', ''] : [`/${one}`, `${one}_`]
+        add(method, one, `${path}/new${ending}`, `${prefix}${start}new_${memberName}`)
       }
     }
     const owners = { PUT: 'update', DELETE: 'delete' }
-    const member = byMethod(options.member, { edit: 'GET' }, owners)
-    addAll(member, memberPath, memberName, /^(GET|POST|ANY)$/)
+    addAll(byMethod(options.member, { edit: 'GET' }, owners), memberPath, memberName,
+      /^(GET|POST|ANY)$/)
     add('GET', 'show', memberPath, prefix + memberName)
   }
 
   /** The table as Routes prints it. */
-  override toString(): string {
+  toString(): string {
     const rows = [['Route name', 'Methods', 'Path', 'Controller', 'action'],
       ...this.matchlist.map(({ name, methods, routepath, defaults }) =>
         [name ?? '', methods?.join(', ') ?? '', routepath,
@@ -2732,35 +2635,45 @@ function byMethod(
 
 function label(value: unknown): string {
   if (typeof value === 'function') return value.name
-  if (typeof value !== 'object' || value === null) return String(value ?? '')
-  return value.constructor.name
+  return isObject(value) ? value.constructor.name : String(value ?? '')
 }
 
-const describeRoute = ({ methods, routepath }: Route): string =>
-  `${methods?.join(',') ?? 'any method'} ${routepath}`
+const lineOf = ({ methods, routepath }: Route): string =>
+  `${methods?.join() ?? 'any method'} ${routepath}`
 
-/** Whether one route matches wherever the other would; when in doubt, no. */
-function covers(wide: Route, narrow: Route): boolean {
-  if (wide.isGuarded) return false
-  const { methods } = wide
-  if (methods && !narrow.methods?.every((one) => methods.includes(one))) return false
-  const [mine, theirs] = [segmentsOf(wide), segmentsOf(narrow)]
-  return mine.every((segment, at) => {
-    const other = theirs[at]
-    if (other === undefined) return false
-    if (segment === '{.*}' && at === mine.length - 1) return true
-    if (theirs.length !== mine.length) return false
-    return segment === other
-      || (segment === '{}' && other !== '' && !/\{(?!\})/.test(other))
-  })
+/** Which part of its template a path does not fit, in words. */
+function misfit({ parts }: Route, path: string): string {
+  let fitted = ''
+  for (const [at, part] of parts.entries()) {
+    const start = new RegExp(`^${expressionOf(parts.slice(0, at + 1))}`).exec(path)?.[0]
+    if (start === undefined) {
+      const what = typeof part === 'string' ? part : `{${part.name}}`
+      const rest = path.slice(fitted.length)
+      return `${rest ? `${show(rest)} does not fit` : 'it ends before'} ${show(what)}`
+    }
+    fitted = start
+  }
+  return `${show(path.slice(fitted.length))} is left over`
 }
 
-/** A template between its slashes, without names: ['', 'servers', '{}', '{}.{[0-9]+}'] */
-const segmentsOf = ({ parts }: Route): string[] => parts.map((part) => {
-  if (typeof part === 'string') return part.replaceAll('{', '\\{')
-  const pattern = part.pattern === MEMBER_ID ? '' : part.pattern ?? ''
-  return `{${part.kind === '.' ? '.' : ''}${pattern}}`
-}).join('').split('/')
+const takesMethods = ({ methods, isGuarded }: Route, other: Route): boolean =>
+  !isGuarded && (methods === null
+    || other.methods?.every((one) => methods.includes(one)) === true)
+
+/** A template without names: '/servers/{}', '/{[0-9]+}'; what crosses a '/' has some. */
+const templateOf = ({ parts }: Pick<Route, 'parts'>): string => parts.map((part) => {
+  if (typeof part === 'string') return part
+  const { pattern, isOptional } = part
+  return staysInSegment(part) && !isOptional ? `{${pattern ?? ''}}` : `{/${pattern}/}`
+}).join('')
+
+/** An expression for templateOf(): of routes that match only where this one does, too. */
+const coverOf = ({ parts }: Route): RegExp => new RegExp(`^${parts.map((part, at) => {
+  if (typeof part === 'string') return escapeRegExp(part)
+  if (part.pattern === '.*' && at === parts.length - 1) return '.*'
+  const isFree = !part.isOptional && (part.pattern === null || part.pattern === MEMBER_ID)
+  return isFree ? '(?<=/)[^/]+(?=/|$)' : escapeRegExp(templateOf({ parts: [part] }))
+}).join('')}$`, 's')
 
 const isSame = (a: unknown, b: unknown): boolean =>
   a === b || (typeof b === 'string' && typeof a !== 'object' && String(a) === b)
@@ -2768,8 +2681,11 @@ const isSame = (a: unknown, b: unknown): boolean =>
 const isExternal = ({ options, routepath }: Route): boolean =>
   options.static === true && routepath.includes('://')
 
-const filtered = ({ options: { filter } }: Route, vars: Vars): Vars =>
-  filter ? filter(vars) : vars
+/** A route's defaults, what is given, and what its filter makes of them. */
+function ownVars({ defaults, options: { filter } }: Route, vars: Vars): Vars {
+  const all = { ...defaults, ...vars }
+  return filter ? filter(all) : all
+}
 
 /** A path from a route's template and these variables; null where they do not fit. */
 function buildPath(route: Route, given: Vars, appendSlash = false): string | null {
@@ -2785,13 +2701,11 @@ function buildPath(route: Route, given: Vars, appendSlash = false): string | nul
   }
   let path = ''
   for (const part of route.parts) {
-    if (typeof part === 'string') {
-      path += part
-      continue
-    }
-    const value = vars[part.name] ?? (part.kind === '.' ? '' : null)
-    if (value === null) return null
-    path += (part.kind === '.' && value !== '' ? '.' : '') + quoteUrl(String(value))
+    const value = typeof part === 'string' ? part : vars[part.name]
+    const isAbsent = value === null || value === undefined
+    if (typeof part === 'string') path += part
+    else if (!isAbsent) path += dotOf(part, value) + quoteUrl(value)
+    else if (!part.isOptional) return null
   }
   if (!path.startsWith('/') && !route.options.static) path = `/${path}`
   if (appendSlash && !path.endsWith('/')) path += '/'
@@ -2800,9 +2714,12 @@ function buildPath(route: Route, given: Vars, appendSlash = false): string | nul
   return path + queryOf(extras).replaceAll('%20', '+').replaceAll('/', '%2F')
 }
 
+const dotOf = ({ isOptional }: Variable, value: unknown): string =>
+  isOptional && value !== '' ? '.' : ''
+
 /** Letters, digits and '_.-~/' stay; the rest is percent-encoded UTF-8. */
-const quoteUrl = (text: string): string =>
-  encodeURIComponent(text.replace(/[\ud800-\udfff]/gu, '\ufffd'))
+const quoteUrl = (value: unknown): string =>
+  encodeURIComponent(String(value).replace(/[\ud800-\udfff]/gu, '\ufffd'))
     .replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`)
     .replaceAll('%2F', '/')
 
@@ -2810,23 +2727,23 @@ const quoteUrl = (text: string): string =>
 function queryOf(pairs: [string, unknown][]): string {
   const fields = pairs.flatMap(([key, value]) => (Array.isArray(value) ? value : [value])
     .filter((one) => one !== null && one !== undefined)
-    .map((one) => `${quoteUrl(key)}=${quoteUrl(String(one))}`))
+    .map((one) => `${quoteUrl(key)}=${quoteUrl(one)}`))
   return fields.length > 0 ? `?${fields.join('&')}` : ''
 }
 
 /** Part of a mapper: prefixes concatenate, the outer first; other options are shared. */
-class SubMapper extends Connecting {
-  readonly #parent: Connecting
-  readonly #options: SubMapperOptions
+class SubMapper extends Mapper {
+  readonly #parent: Mapper
+  readonly #shared: SubMapperOptions
 
-  constructor(parent: Connecting, options: SubMapperOptions) {
-    super()
+  constructor(parent: Mapper, shared: SubMapperOptions) {
+    super(parent.options)
     this.#parent = parent
-    this.#options = options
+    this.#shared = shared
   }
 
   override _connect(name: string | null, path: string, own: RouteOptions): Route {
-    const { pathPrefix = '', namePrefix, ...shared } = this.#options
+    const { pathPrefix = '', namePrefix, ...shared } = this.#shared
     const options: RouteOptions = { ...shared, ...own }
     for (const [key, value] of Object.entries(own)) {
       const outer = shared[key]
@@ -2839,8 +2756,8 @@ class SubMapper extends Connecting {
   }
 }
 
-const isDictionary = (value: unknown): value is Vars => typeof value === 'object'
-  && value !== null && Object.getPrototypeOf(value) === Object.prototype
+const isDictionary = (value: unknown): value is Vars =>
+  isObject(value) && Object.getPrototypeOf(value) === Object.prototype
 
 /**
  * Thrown where no URL can be made of a name and variables.
@@ -2890,7 +2807,7 @@ export class URLGenerator {
       const script = name.startsWith('/') ? this.environ.SCRIPT_NAME ?? '' : ''
       return this.#complete(script + name + queryOf(Object.entries(rest)), asked)
     }
-    const all = route ? filtered(route, { ...route.defaults, ...rest }) : rest
+    const all = route ? ownVars(route, rest) : rest
     const { _anchor, _host, _protocol, ...own } = all // a filter may set these
     const subHost = this.#subDomainHost(route, own)
     const path = route ? this.mapper.build(route, own, this.environ)
@@ -2920,7 +2837,7 @@ export class URLGenerator {
   }
 
   #complete(path: string, { qualified, protocol, anchor, host }: Vars): string {
-    const url = path + (isGiven(anchor) ? `#${quoteUrl(String(anchor))}` : '')
+    const url = path + (isGiven(anchor) ? `#${quoteUrl(anchor)}` : '')
     if (!host && !isGiven(protocol) && !qualified) return url
     const { SERVER_NAME: name = '', SERVER_PORT: port = '' } = this.environ
     const scheme = this.environ['wsgi.url_scheme'] ?? 'http'
@@ -3096,7 +3013,7 @@ export class RoutesMiddleware {
 
   #redirect(target: Route, environ: Environ, startResponse: StartResponse): Body {
     const vars = environ['wsgiorg.routing_args']?.[1] ?? {}
-    const location = this.mapper.build(target, filtered(target, vars), environ) ?? ''
+    const location = this.mapper.build(target, ownVars(target, vars), environ) ?? ''
     startResponse(environ['routes.route']?.options.redirectCode ?? '302 Found',
       [['Content-Type', 'text/plain; charset=utf8'], ['Location', location]])
     return []
