@@ -2164,7 +2164,7 @@ class TreeWriter {
     const { tree } = this
     const codes = [...branches.keys()]
     let size = 1
-    while (codes.length > 1 && !areApart(codes, size)) size *= 2
+    while (!areApart(codes, size)) size *= 2
     const slots = tree.push(size - 1)
     for (let i = 0; i < size; i++) tree.push(0)
     for (const [code, branch] of branches) tree[slots + code % size] = write(branch)
@@ -2281,8 +2281,13 @@ function groupBy<T>(items: readonly T[], codeOf: (item: T) => number): Map<numbe
   return groups
 }
 
-const areApart = (codes: readonly number[], slots: number): boolean =>
-  new Set(codes.map((code) => code % slots)).size === codes.length
+/** Whether each of these codes has a slot of its own, if there are so many. */
+function areApart(codes: readonly number[], slots: number): boolean {
+  for (let i = 1; i < codes.length; i++) {
+    for (let j = 0; j < i; j++) if ((codes[i]! - codes[j]!) % slots === 0) return false
+  }
+  return true
+}
 
 /** What a mapper takes. */
 export type MapperOptions = Partially<{
@@ -2885,13 +2890,12 @@ export class Router {
 
   /** `methodNotAllowed: false`, as nova: 404 where a path is known but not its method. */
   constructor(map: Mapper = new Mapper(), options: { methodNotAllowed?: boolean } = {}) {
-    const dispatch = (this.constructor as typeof Router)._dispatch as ApplicationFunction
-    const isPlain = options.methodNotAllowed === false
+    const { _dispatch } = this.constructor as typeof Router
     this.map = map
     this._router = new RoutesMiddleware((environ, startResponse) => {
-      const refusal = isPlain || environ['routes.route'] ? null : this.#refusal(environ)
-      return refusal ? refusal.__call__(environ, startResponse)
-        : dispatch(environ, startResponse)
+      const isUnknown = !environ['routes.route'] && options.methodNotAllowed !== false
+      const refusal = isUnknown ? this.#refusal(environ) : null
+      return callApplication(refusal ?? _dispatch, environ, startResponse)
     }, map)
   }
 
@@ -2900,15 +2904,15 @@ export class Router {
   }
 
   /** The answer where other methods match; null: dispatching goes on, to GET or a 404. */
-  #refusal(environ: Environ): Response | HTTPException | null {
-    const { REQUEST_METHOD: method, PATH_INFO: path } = environ
+  #refusal(environ: Environ): Application | null {
+    const { REQUEST_METHOD: method } = environ
     if (method === 'HEAD' && this._router.route(environ, 'GET')) return null
     const known = new Set(this.map.matchlist.flatMap(({ methods }) => methods ?? []))
-    const methods = [...known].filter((other) =>
-      this.map.routematch(path, { ...environ, REQUEST_METHOD: other }))
-    if (methods.length === 0) return null
-    if (methods.includes('GET')) methods.push('HEAD')
-    const allow = [...new Set([...methods, 'OPTIONS'])].join(', ')
+    const allowed = new Set([...known].filter((other) =>
+      this.map.match(null, { ...environ, REQUEST_METHOD: other })))
+    if (allowed.size === 0) return null
+    if (allowed.has('GET')) allowed.add('HEAD')
+    const allow = [...allowed.add('OPTIONS')].join(', ')
     return method === 'OPTIONS' ? new Response({ allow })
       : new HTTPMethodNotAllowed({ headers: [['Allow', allow]] })
   }
@@ -2986,14 +2990,22 @@ export class RoutesMiddleware {
   }
 
   __call__(environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
-    const run = (method?: string): Body | Promise<Body> => {
-      this.route(environ, method)
-      const { redirect } = environ['routes.route'] ?? {}
-      return redirect ? this.#redirect(redirect, environ, startResponse)
-        : callApplication(this.app, environ, startResponse)
-    }
-    if (!this.#options.useMethodOverride) return run()
-    return overriddenMethod(new Request(environ)).then(run)
+    return this.#options.useMethodOverride ? overriddenMethod(new Request(environ))
+      .then((method) => this.#run(environ, startResponse, method))
+      : this.#run(environ, startResponse)
+  }
+
+  #run(
+    environ: Environ, startResponse: StartResponse, method?: string,
+  ): Body | Promise<Body> {
+    this.route(environ, method)
+    const { redirect = null, options = {} } = environ['routes.route'] ?? {}
+    if (!redirect) return callApplication(this.app, environ, startResponse)
+    const vars = environ['wsgiorg.routing_args']?.[1] ?? {}
+    const location = this.mapper.build(redirect, ownVars(redirect, vars), environ) ?? ''
+    startResponse(options.redirectCode ?? '302 Found',
+      [['Content-Type', 'text/plain; charset=utf8'], ['Location', location]])
+    return []
   }
 
   /** Matches, as `method` if given, sets the environ keys; true if there is a route. */
@@ -3011,13 +3023,6 @@ export class RoutesMiddleware {
     return found !== null
   }
 
-  #redirect(target: Route, environ: Environ, startResponse: StartResponse): Body {
-    const vars = environ['wsgiorg.routing_args']?.[1] ?? {}
-    const location = this.mapper.build(target, ownVars(target, vars), environ) ?? ''
-    startResponse(environ['routes.route']?.options.redirectCode ?? '302 Found',
-      [['Content-Type', 'text/plain; charset=utf8'], ['Location', location]])
-    return []
-  }
 }
 
 type RoutesOptions = { useMethodOverride?: boolean; pathInfo?: boolean }
