@@ -33,7 +33,7 @@ import type {
 } from './mini-wsgi.ts'
 
 // What the run must come to: a suite or a test that gets lost fails it, at the end.
-const EXPECTED = { suites: 17, tests: 1478 }
+const EXPECTED = { suites: 17, tests: 1479 }
 
 // 0. Helpers ────────────────────────────────────────────────────────────────────────────
 
@@ -1815,8 +1815,9 @@ mapping('a route that is added after the first match is seen', () => {
 
 mapping('an empty value takes a default that is not empty', () =>
   same([mapperOf(['/x/{p:.*}', { p: 'home' }]).match('/x/'),
-    mapperOf(['/x{.format}', { format: 'json' }]).match('/x')],
-  [{ p: 'home' }, { format: 'json' }]))
+    mapperOf(['/x{.format}', { format: 'json' }]).match('/x'),
+    mapperOf(['/x{.format}', { format: '' }]).match('/x')],
+  [{ p: 'home' }, { format: 'json' }, { format: null }]))
 
 mapping('a controller stays itself in the match', () => {
   const controller = new Resource({})
@@ -2118,6 +2119,9 @@ mapping('String(mapper) of the golden table', () =>
 // 7. Routing apps ───────────────────────────────────────────────────────────────────────
 
 const routing = chapter('7. routing apps')
+
+routing('a handler\'s template may not have {controller}', () =>
+  rejects(() => new Router().get('/{controller}', () => 'x'), /"\/{controller}".*rename/))
 
 /** Answers where it stands: [SCRIPT_NAME, PATH_INFO], and a name where several do. */
 const where = (...name: string[]): Application =>

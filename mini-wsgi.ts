@@ -2011,7 +2011,7 @@ class RouteTable {
     for (const [group, value = null] of Object.entries(tail.found?.groups ?? {})) {
       const name = group.slice(1)
       const isOwn = group.startsWith('$') // others are the requirement's
-      if (isOwn && (value || !vars[name])) vars[name] = value ?? vars[name] ?? null
+      if (isOwn && (value || !vars[name])) vars[name] = value
     }
     return vars
   }
