@@ -33,7 +33,7 @@ import type {
 } from './mini-wsgi.ts'
 
 // What the run must come to: a suite or a test that gets lost fails it, at the end.
-const EXPECTED = { suites: 17, tests: 1479 }
+const EXPECTED = { suites: 17, tests: 1482 }
 
 // 0. Helpers ────────────────────────────────────────────────────────────────────────────
 
@@ -2533,6 +2533,8 @@ const FILTERED: Filtered[] = [
       'access-control-allow-credentials': 'true' }],
   ['CORS', 'is silent for others', UI, hello, '/', from('https://evil.test'), 200,
     'hello', { 'access-control-allow-origin': null, vary: null }],
+  ['CORS', 'allows nobody by default', {}, hello, '/', from('https://ui.test'), 200,
+    'hello', { 'access-control-allow-origin': null }],
   ['CORS', 'is silent without Origin', UI, hello, '/', {}, 200, 'hello',
     { 'access-control-allow-origin': null }],
   ['CORS', 'compares origins exactly', UI, hello, '/', from('https://ui.test.evil.test'),
@@ -2602,8 +2604,8 @@ filters('RequestId gives every request an id of its own', async () => {
 })
 
 rows<[what: string, make: () => unknown, error: RegExp]>(filters, [
-  ['CORS without an origin', () => CORS.factory({}, {})(hello),
-    /TypeError: .*allowed_?origin/i],
+  ['an origin without a scheme',
+    () => CORS.factory({}, { allowed_origin: 'ui.test' })(hello), /allowedOrigin is "ui/],
   ['a limit that is no number',
     () => RequestBodySizeLimiter.factory({}, { max_request_body_size: 'big' })(hello),
     /"big"/],
@@ -4080,7 +4082,7 @@ const structure = chapter('structure')
 
 // DESIGN asks for 3600 lines, 2300 of code, and 2000 in chapters 1 to 7. The file is
 // still above all three: these are where it stands, and may only fall.
-const LIMITS = { lines: 5000, code: 3669, learner: 3212, width: 90, median: 8, p90: 30,
+const LIMITS = { lines: 4942, code: 3625, learner: 3212, width: 90, median: 8, p90: 30,
   longest: 60, walk: 100 }
 /** The repository's files, also when this runs from dist/. */
 const place = (name: string): URL => new URL(`../${name}`, import.meta.url)

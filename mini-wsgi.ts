@@ -3286,30 +3286,28 @@ export class Middleware {
     return this.#app(environ, startResponse)
   }
 
-  /** The whole of filtering: the way in, the application, the way out. */
+  /** The whole of filtering; without a way out the application answers by itself. */
   _handle(req: Request): unknown {
-    return whenKnown(this.processRequest(req), (early) => early || this.#goOn(req))
-  }
-
-  /** Without a way out the application answers by itself, and stays sync if it is. */
-  #goOn(req: Request): unknown {
-    const { application, processResponse } = this
-    if (processResponse === Middleware.prototype.processResponse) return application
-    return whenKnown(responseOf(req, application), (res) =>
-      this.processResponse(res, req))
+    return whenKnown(this.processRequest(req), (early) => {
+      const hasWayOut = this.processResponse !== Middleware.prototype.processResponse
+      if (early || !hasWayOut) return early || this.application
+      return whenKnown(responseOf(req, this.application), (res) =>
+        this.processResponse(res, req))
+    })
   }
 }
 
 /** An option as text, which is what an ini file has; if it is wrong, nothing starts. */
-function option(of: Middleware, name: string, form: RegExp, otherwise?: unknown): string {
-  const text = String(of.options[name] ?? otherwise ?? '')
+function option(of: Middleware, name: string, form: RegExp, otherwise: unknown): string {
+  const text = String(of.options[name] ?? otherwise)
   if (form.test(text)) return text
   throw new TypeError(`${of.constructor.name}: the option ${name} is ${show(text)}; `
     + `it must look like ${form}`)
 }
 
-const FLAG = /^(true|1|on|yes|false|0|off|no)$/i
-const isOn = (flag: string): boolean => /^(true|1|on|yes)$/i.test(flag)
+const FLAG = /^((true|1|on|yes)|false|0|off|no)$/i
+const isOn = (of: Middleware, name: string, otherwise: boolean): boolean =>
+  FLAG.exec(option(of, name, FLAG, otherwise))?.[2] !== undefined
 
 /** 'a, b' or ['a', 'b'] -> ['a', 'b'] */
 const listOf = (value: unknown): string[] =>
@@ -3332,13 +3330,13 @@ export class RequestId extends Middleware {
   }
 
   override processResponse(res: Response, req: Request): Response | Promise<Response> {
+    const name = 'x-openstack-request-id'
     const id = String(req.environ['openstack.request_id'])
-    if (!res.headers.has(ID_HEADER)) res.headers.set(ID_HEADER, id)
+    if (!res.headers.has(name)) res.headers.set(name, id)
     return res
   }
 }
 
-const ID_HEADER = 'x-openstack-request-id'
 const REQUEST_ID = /^req-[a-f\d]{8}-[a-f\d]{4}-[a-f\d]{4}-[a-f\d]{4}-[a-f\d]{12}$/
 
 /**
@@ -3355,17 +3353,16 @@ export class RequestBodySizeLimiter extends Middleware {
   readonly #limit = Number(option(this, 'maxRequestBodySize', /^\d+$/, 114688))
 
   override processRequest({ environ, contentLength: length }: Request): unknown {
-    if (length !== null) return length > this.#limit
-      && tooLarge(`max_request_body_size (${this.#limit})`)
-    environ['wsgi.input'] = limited(environ['wsgi.input'], this.#limit)
-    return undefined
+    const limit = this.#limit
+    if (length === null) environ['wsgi.input'] = limited(environ['wsgi.input'], limit)
+    return Number(length) > limit && tooLarge(`max_request_body_size (${limit})`)
   }
 }
 
 const tooLarge = (limit: string): HTTPException => new HTTPRequestEntityTooLarge({
   explanation: `Request is too large. Larger than ${limit}.` })
 
-/** An input that fails once more than `limit` bytes have come. */
+/** An input that fails once more than `left` bytes have come. */
 function limited(input: Input, limit: number): Input {
   let left = limit
   const counted = (chunk: Uint8Array): Uint8Array => {
@@ -3395,7 +3392,7 @@ function limited(input: Input, limit: number): Input {
  * await res.text() //=> 'https://api.test/x'
  */
 export class HTTPProxyToWSGI extends Middleware {
-  readonly #isOn = isOn(option(this, 'enableProxyHeadersParsing', FLAG, false))
+  readonly #isOn = isOn(this, 'enableProxyHeadersParsing', false)
 
   override processRequest({ environ }: Request): void {
     if (!this.#isOn) return
@@ -3406,9 +3403,8 @@ export class HTTPProxyToWSGI extends Middleware {
     if (/^https?$/.test(proto)) environ['wsgi.url_scheme'] = proto
     if (HOST.test(host)) environ['HTTP_HOST'] = host
     if (isAddress(ip)) environ.REMOTE_ADDR = ip
-    if (/^\/[^/\\]/.test(prefix)) {
-      environ.SCRIPT_NAME = prefix.replace(/\/+$/, '') + (environ.SCRIPT_NAME ?? '')
-    }
+    const isPath = /^\/[^/\\]/.test(prefix)
+    if (isPath) environ.SCRIPT_NAME = prefix.replace(/\/+$/, '') + environ.SCRIPT_NAME
   }
 }
 
@@ -3431,7 +3427,8 @@ const isAddress = (text: string): boolean =>
 
 /**
  * Lets the pages of `allowedOrigin`, one or a list, call the application from a browser.
- * '*' is any page, and then none has credentials (oslo gives them).
+ * '*' is any page, and then none has credentials (oslo gives them); none is allowed by
+ * default. A preflight asks with OPTIONS before the page sends the request itself.
  *
  * @example
  * const app = new CORS(wsgify(() => 'hello'), { allowedOrigin: 'https://ui.test' })
@@ -3440,55 +3437,52 @@ const isAddress = (text: string): boolean =>
  * res.headers.get('Access-Control-Allow-Origin') //=> 'https://ui.test'
  */
 export class CORS extends Middleware {
-  readonly #origins = listOf(option(this, 'allowedOrigin', /^(\*|null|[\w-]+:\/\/)/))
+  readonly #origins = listOf(option(this, 'allowedOrigin', /^(\*|null|.+:\/\/.*|)$/, ''))
   readonly #methods = listOf(this.options['allowMethods'] ?? ALL_METHODS)
-  readonly #headers = listOf([SIMPLE_HEADERS, this.options['allowHeaders']]).map(lower)
+  readonly #headers = listOf([SIMPLE_HEADERS, this.options['allowHeaders']])
   readonly #exposed = listOf(this.options['exposeHeaders']).join(',')
-  readonly #maxAge = Number(option(this, 'maxAge', /^\d+$/, 3600))
-  readonly #hasCredentials = isOn(option(this, 'allowCredentials', FLAG, true))
+  readonly #maxAge = option(this, 'maxAge', /^\d+$/, 3600)
+  readonly #hasCredentials = isOn(this, 'allowCredentials', true)
 
-  override processResponse(res: Response, req: Request): Response | Promise<Response> {
+  override async processResponse(res: Response, req: Request): Promise<Response> {
     if (res.headers.has('Access-Control-Allow-Origin')) return res
-    if (req.method === 'OPTIONS') return this.#preflight(res, req)
-    return this.#allow(res, req, {
-      'Vary': [...res.headers.getAll('Vary'), 'Origin'].join(','),
-      'Access-Control-Expose-Headers': this.#exposed,
-    })
-  }
-
-  /** May a page send this method with these headers? The application need not know. */
-  async #preflight(answer: Response, req: Request): Promise<Response> {
-    const isKept = /^2/.test(answer.status)
-    if (!isKept) await new BodyReader(answer.body).end()
-    const res = isKept ? answer : new Response({ status: 200, headerlist: [] })
-    const method = req.headers.get('Access-Control-Request-Method') ?? ''
-    const headers = listOf(req.headers.get('Access-Control-Request-Headers'))
-    const isKnown = headers.every((name) => this.#headers.includes(lower(name)))
-    if (!isKnown || !this.#methods.includes(method)) return res
-    return this.#allow(res, req, {
-      'Vary': 'Origin',
-      'Access-Control-Max-Age': String(this.#maxAge || ''),
-      'Access-Control-Allow-Methods': method,
-      'Access-Control-Allow-Headers': headers.join(','),
-    })
-  }
-
-  /** Sets these headers where the origin is one of ours, but none that is empty. */
-  #allow(res: Response, req: Request, headers: Record<string, string>): Response {
+    const isPreflight = req.method === 'OPTIONS'
+    const answer = isPreflight && !/^2/.test(res.status) ? await emptied(res) : res
     const asked = req.headers.get('Origin')
     const origin = asked && [asked, '*'].find((one) => this.#origins.includes(one))
-    if (!origin) return res
-    res.headers.set('Access-Control-Allow-Origin', origin)
+    const more = isPreflight ? this.#preflight(req) : { 'Access-Control-Expose-Headers':
+      this.#exposed, 'Vary': [...res.headers.getAll('Vary'), 'Origin'].join(',') }
+    if (!origin || !more) return answer
     const isExact = this.#hasCredentials && origin !== '*'
-    headers['Access-Control-Allow-Credentials'] = isExact ? 'true' : ''
+    const headers = { 'Access-Control-Allow-Origin': origin, ...more,
+      'Access-Control-Allow-Credentials': isExact ? 'true' : '' }
     for (const [name, value] of Object.entries(headers)) {
-      if (value) res.headers.set(name, value)
+      if (value) answer.headers.set(name, value)
     }
-    return res
+    return answer
+  }
+
+  /** What a page may send with this method and these headers; null: it may not. */
+  #preflight({ headers }: Request): Record<string, string> | null {
+    const method = headers.get('Access-Control-Request-Method') ?? ''
+    const names = listOf(headers.get('Access-Control-Request-Headers'))
+    const known = this.#headers.join().toLowerCase().split(',')
+    const isKnown = names.every((name) => known.includes(name.toLowerCase()))
+    return isKnown && this.#methods.includes(method) ? {
+      'Vary': 'Origin',
+      'Access-Control-Max-Age': this.#maxAge.replace(/^0+$/, ''),
+      'Access-Control-Allow-Methods': method,
+      'Access-Control-Allow-Headers': names.join(','),
+    } : null
   }
 }
 
-const lower = (text: string): string => text.toLowerCase()
+/** A preflight is answered for the application: it need not know the method. */
+async function emptied(res: Response): Promise<Response> {
+  await new BodyReader(res.body).end()
+  return new Response({ status: 200, headerlist: [] })
+}
+
 const ALL_METHODS = 'OPTIONS,GET,HEAD,POST,PUT,DELETE,TRACE,PATCH'
 const SIMPLE_HEADERS = 'Accept,Accept-Language,Content-Type,Cache-Control,'
   + 'Content-Language,Expires,Last-Modified,Pragma'
@@ -3537,8 +3531,9 @@ export class AccessLog extends Middleware {
       code = status.slice(0, 3)
       return startResponse(status, ...rest)
     })
-    const count = (chunk: Chunk): void => { bytes += toBytes(chunk).length }
-    return watchedBody(body, (step) => { if (!step.done) count(step.value) }, () => {
+    return watchedBody(body, (step) => {
+      if (!step.done) bytes += toBytes(step.value).length
+    }, () => {
       const took = (performance.now() - started).toFixed(1)
       environ['wsgi.errors'].write(`${remoteAddr ?? '-'} "${method} ${pathQs} ${
         environ.SERVER_PROTOCOL}" ${code} ${bytes} ${took} ms\n`)
@@ -3595,13 +3590,13 @@ export interface ConfigLoader {
 type ConfOption = { globalConf?: Conf | undefined }
 
 /** The composition as an object: headings, their keys; a factory may be a function. */
-export type ConfigObject = Record<string, Record<string, unknown>>
+export type ConfigObject = Record<string, Keys>
+type Keys = Record<string, unknown>
 
 /** What `loadApp` takes beside the place of the configuration. */
-export interface LoadOptions {
+export interface LoadOptions extends ConfOption {
   /** The section; 'main' without it. */
   name?: string | undefined
-  globalConf?: Conf | undefined
   /** The folder that a relative path starts from. */
   relativeTo?: string | undefined
   /** 'module:name' to a value, or 'module' to an object; asked before import(). */
@@ -3656,9 +3651,11 @@ export function loadFilter(source: Source, options: LoadOptions = {}): Promise<F
 }
 
 type Source = string | ConfigObject
+type Kind = 'app' | 'filter'
+type Opened = [file: ConfigFile, name: string | undefined]
 
 async function load(kind: Kind, source: Source, options: LoadOptions): Promise<unknown> {
-  const { file, name } = openConfig(source, options)
+  const [file, name] = openConfig(source, options)
   return new Sections(file).load(kind, name, options.globalConf)
 }
 
@@ -3674,17 +3671,16 @@ export class Loader {
 
   constructor(configPath: string, options: LoadOptions = {}) {
     this.#options = { relativeTo: '.', ...options }
-    this.configPath = readConfig(configPath, this.#options).path
+    this.configPath = openConfig(`config:${configPath}`, this.#options)[0].path
   }
 
-  async loadApp(name: string): Promise<Application> {
-    const file = readConfig(this.configPath, this.#options)
-    const isKnown = findHeading(file, 'app', name) !== undefined
-    if (isKnown) return new Sections(file).getApp(name, this.#options)
-    throw new PasteAppNotFound(`Could not load paste app ${show(name)} from `
-      + `${file.path}: ${missing(file, 'app', name)}`)
+  loadApp(name: string): Promise<Application> {
+    return loadApp(`config:${this.configPath}`, { ...this.#options, name })
   }
 }
+
+type Composite<App = Application> =
+  (loader: ConfigLoader, globalConf: Conf, localConf: Conf) => Promise<App>
 
 /**
  * A composite of prefixes: `use = egg:Paste#urlmap`, then `/prefix: app` (paste.urlmap).
@@ -3707,9 +3703,6 @@ export const urlmapFactory: Composite<URLMap> = async (loader, globalConf, local
   return map
 }
 
-type Composite<App = Application> =
-  (loader: ConfigLoader, globalConf: Conf, localConf: Conf) => Promise<App>
-
 /**
  * A composite of pipelines by the value of `auth_strategy` (nova's pipeline_factory).
  *
@@ -3722,28 +3715,31 @@ type Composite<App = Application> =
  * })
  * await (await Request.blank('/').getResponse(app)).text() //=> 'hello'
  */
-export const pipelineFactory: Composite = (loader, globalConf, localConf) => {
+export const pipelineFactory: Composite = async (loader, globalConf, localConf) => {
   const { auth_strategy: own, ...pipelines } = localConf
   const strategy = own ?? globalConf['auth_strategy'] ?? 'keystone'
   const pipeline = pipelines[strategy] ?? fail(`auth_strategy = ${strategy}: there is no `
     + `key ${show(strategy)}; add it${didYouMean(strategy, Object.keys(pipelines))}`)
-  return pipe(loader, wordsOf(pipeline), { globalConf })
+  return pipe(loader, globalConf, pipeline)
 }
 
 /** The last name is the app, made first; the first of the filters is outermost. */
-async function pipe(loader: ConfigLoader, names: string[], conf: { globalConf: Conf }) {
+async function pipe(loader: ConfigLoader, globalConf: Conf, pipeline = '') {
+  const names = wordsOf(pipeline)
   const last = names.pop() ?? fail('a pipeline ends with the name of an app; add it')
-  let app = await loader.getApp(last, conf)
+  let app = await loader.getApp(last, { globalConf })
   const filters: Filter[] = []
-  for (const name of names) filters.push(await loader.getFilter(name, conf))
+  for (const name of names) filters.push(await loader.getFilter(name, { globalConf }))
   for (const filter of filters.reverse()) app = await filter(app)
   return app
 }
 
-const wordsOf = (text: unknown): string[] => String(text).split(/\s+/).filter(Boolean)
+const wordsOf = (text: unknown): string[] =>
+  typeof text === 'string' ? text.split(/\s+/).filter(Boolean) : []
 
-function fail(rule: string): never {
-  throw new TypeError(rule)
+/** Throws; `about` is the value that is wrong, for `located` to find its key. */
+function fail(rule: string, about: unknown = ''): never {
+  throw Object.assign(new TypeError(rule), { about })
 }
 
 /** What has been read; the references in its values are still as written. */
@@ -3753,31 +3749,28 @@ interface ConfigFile {
   here?: string | undefined
   sections: ConfigObject
   options: LoadOptions
+  /** The sections on the way to the one that is being made. */
+  trail: readonly string[]
 }
 
-function openConfig(source: Source, options: LoadOptions) {
-  const { name = 'main', relativeTo } = options
+function openConfig(source: Source, options: LoadOptions): Opened {
+  const { name, relativeTo: here } = options
   if (typeof source === 'object' || /^\s*[[#;]|\n/.test(source)) {
     const path = `(${typeof source})`
     const sections = typeof source === 'object' ? source : parseIni(source, path)
-    return { name, file: { path, here: relativeTo, sections, options } }
+    return [{ path, here, sections, options, trail: [] }, name]
   }
-  const [, path = '', fragment = 'main'] = /^config:([^#]*)(?:#(.*))?$/is.exec(source)
+  const [, uri = '', fragment] = /^config:([^#]*)(?:#(.*))?$/is.exec(source)
     ?? fail(`${show(source)} must be "config:file.ini#name", ini text, or an object`)
-  const file = readConfig(decodePath(path) ?? path, options)
-  return { name: options.name ?? fragment, file }
-}
-
-function readConfig(path: string, options: LoadOptions): ConfigFile {
   const { dirname, isAbsolute, resolve } = builtin<NodePath>('node:path')
   const { existsSync, readFileSync } = builtin<NodeFiles>('node:fs')
-  const isPlaced = isAbsolute(path) || options.relativeTo !== undefined
-  const found = isPlaced ? resolve(options.relativeTo ?? '', path) : path
-  if (!isPlaced || !existsSync(found)) {
-    throw new ConfigNotFound(`Could not find config at ${show(found)}; check relativeTo`)
+  const found = decodePath(uri) ?? uri
+  const path = here === undefined ? found : resolve(here, found)
+  if (!isAbsolute(path) || !existsSync(path)) {
+    throw new ConfigNotFound(`Could not find config at ${show(path)}; check relativeTo`)
   }
-  const sections = parseIni(readFileSync(found, 'utf8'), found)
-  return { path: found, here: dirname(found), sections, options }
+  const sections = parseIni(readFileSync(path, 'utf8'), path)
+  return [{ path, here: dirname(path), sections, options, trail: [] }, name ?? fragment]
 }
 
 declare const process: { // by shape: not every project that copies this has Node's types
@@ -3795,70 +3788,60 @@ type NodePath = Record<'dirname' | 'resolve', (...paths: string[]) => string>
 type NodeFiles = { existsSync(path: string): boolean
   readFileSync(path: string, encoding: 'utf8'): string }
 
+/** A heading, or a key and its value. A URL as key, which URLMap takes, keeps its ':'. */
+const LINE = /^(?:\[(.+)\].*|(https?:\/\/[^=\s]*|[^=:]*?)\s*[=:]\s*(.*))$/
+
 /** Python's configparser: the first '=' or ':' counts; an indented line continues. */
-function parseIni(text: string, file: string): ConfigObject {
+function parseIni(text: string, path: string): ConfigObject {
   const sections: Record<string, Record<string, string>> = new Dict()
-  let heading = ''
-  let key = ''
-  let indent = 0
+  let [heading, key, indent] = ['', '', 0]
   for (const [at, line] of text.split(/\r?\n/).entries()) {
     const content = line.trim()
     const depth = line.search(/\S|$/)
-    const keys = sections[heading] ?? new Dict<string>()
-    if (/^[#;]/.test(content)) continue
-    if (key && (content === '' || depth > indent)) keys[key] += `\n${content}`
-    if (content === '' || (key && depth > indent)) continue
+    const keys = sections[heading]
+    const [, opened, name = '', value = ''] = LINE.exec(content) ?? []
     const wrong = (rule: string): never =>
-      fail(`${file}, line ${at + 1}, section [${heading}], ${content}: ${rule}`)
-    const [, opened] = /^\[(.+)\]/.exec(content) ?? []
-    // A host that URLMap takes has a colon of its own: http://host/v1 = app.
-    const option = /^(https?:\/\/[^=\s]*|[^=:]*?)\s*[=:]\s*(.*)$/
-    const [, name = '', value = ''] = option.exec(content) ?? []
-    indent = depth
-    key = opened === undefined ? name : ''
-    if (opened !== undefined) {
+      fail(`${path}, line ${at + 1}, section [${heading}], ${content}: ${rule}`)
+    if (/^[#;]/.test(content)) continue
+    if (keys && key && (content === '' || depth > indent)) keys[key] += `\n${content}`
+    else if (opened !== undefined) {
       if (opened in sections && opened !== 'DEFAULT') wrong('it stands twice; merge both')
       sections[opened] ??= new Dict()
       heading = opened
-      continue
+      key = ''
+    } else if (content !== '') {
+      if (!name || !keys) return wrong('write "key = value" below a [section]')
+      if (name in keys) wrong(`the key ${show(name)} stands twice; keep one`)
+      keys[name] = value
+      key = name
+      indent = depth
     }
-    if (!name || !heading) wrong('it must be "key = value" below a [section]; change it')
-    if (name in keys) wrong(`the key ${show(name)} stands twice; keep one`)
-    keys[name] = value
   }
   return sections
 }
 
-type Kind = 'app' | 'filter'
-const PREFIX: Readonly<Record<Kind, RegExp>> =
-  { app: /^(app|application|composite?|pipeline|filter-app)$/, filter: /^filter$/ }
-const PROTOCOL: Readonly<Record<Kind, RegExp>> =
+/** '[app: main]' is of the kind 'app'; a bare '[app]' has no name, not even 'main'. */
+const HEADING: Readonly<Record<Kind, RegExp>> = {
+  app: /^(app|application|composite?|pipeline|filter-app)\s*:\s*(.*)$/,
+  filter: /^(filter)\s*:\s*(.*)$/,
+}
+const FACTORY_KEY: Readonly<Record<Kind, RegExp>> =
   { app: /^paste\.(app|composite?)_factory$/, filter: /^paste\.filter(_app)?_factory$/ }
 
-/** '[app: main]' has the prefix 'app' and the name 'main'; a bare '[app]' has no name. */
-const headingParts = (heading: string): string[] =>
-  heading.split(/:(.*)/s, 2).map((part) => part.trim())
-
-/** The heading of a section. A bare [app] answers to no name at all, not to 'main'. */
-function findHeading(file: ConfigFile, kind: Kind, name?: string): string | undefined {
-  const found = Object.keys(file.sections).filter((heading) => {
-    const [prefix = '', own] = headingParts(heading)
-    const answers = own === undefined ? name === undefined : own === (name ?? 'main')
-    return answers && PREFIX[kind].test(prefix)
-  })
-  if (found.length > 1) fail(`[${found.join('] and [')}] have the same name; rename one`)
-  return found[0]
-}
-
-/** Says that there is no such section, and what may have been meant. */
-function missing({ sections }: ConfigFile, kind: Kind, name = 'main'): string {
-  const all = Object.keys(sections).map(headingParts)
-  const other = all.find(([, own]) => own === name)?.join(':')
-  const ofKind = all.filter(([prefix = '']) => PREFIX[kind].test(prefix))
-  const hint = other === undefined ? didYouMean(name, ofKind.map(([, own = '']) => own))
-    : ` ([${other}] is no ${kind})`
+/** A section's heading and prefix, by its name; the failure says what may be meant. */
+function findSection({ sections, path }: ConfigFile, kind: Kind, name: string): string[] {
+  const headings = Object.keys(sections)
+  const all = headings.map((heading) => HEADING[kind].exec(heading) ?? [])
+  const [found, second] = all.filter(([, , own]) => own === name)
+  if (second) fail(`[${found?.[0]}] and [${second[0]}] have one name; rename one`, name)
+  if (found) return found
+  const other = headings.find((heading) => heading.endsWith(`:${name}`))
+  const hint = other ? ` ([${other}] is no ${kind})`
+    : didYouMean(name, all.flatMap(([, , own]) => own ?? []))
   const repair = name.includes(':') ? `write "call:${name}"` : `add [${kind}:${name}]`
-  return `there is no ${kind} ${show(name)}; ${repair}${hint}`
+  throw Object.assign(new PasteAppNotFound(
+    `Could not load paste ${kind} ${show(name)} from ${path}; ${repair}${hint}`),
+  { about: name })
 }
 
 /** A section's values; `additions`, from `set`, win over those of a used section. */
@@ -3869,19 +3852,16 @@ function valuesOf(file: ConfigFile, heading: string, callerConf: Conf): Values {
   const given = { ...file.options.globalConf, here: file.here ?? '', __file__: file.path }
   const outer = { ...given, ...defaults }
   const globalConf: Conf = { ...given }
-  const localConf: Conf = {}
-  const additions: Conf = {}
-  const gets: Conf = {}
   for (const key of Object.keys(defaults)) globalConf[key] = valueOf(key, outer)
+  const confs: Record<string, Conf> = { set: {}, get: {}, local: {} }
   for (const key of Object.keys(own)) {
-    const [, verb, name = key] = /^(set|get)\s+(.*)$/.exec(key) ?? []
-    const value = valueOf(key, { ...outer, ...own })
-    if (verb === 'set') additions[name] = value
-    else if (verb === 'get') gets[name] = value
-    else if (!Object.hasOwn(outer, key)) localConf[key] = value
+    const [, verb = 'local', name = key] = /^(set|get)\s+(.*)$/.exec(key) ?? []
+    if (verb === 'local' && Object.hasOwn(outer, key)) continue
+    Object.assign(confs[verb] ?? {}, { [name]: valueOf(key, { ...outer, ...own }) })
   }
+  const { set: additions = {}, get = {}, local: localConf = {} } = confs
   Object.assign(globalConf, callerConf, additions)
-  for (const [name, key] of Object.entries(gets)) {
+  for (const [name, key] of Object.entries(get)) {
     localConf[name] = globalConf[key] ?? fail(`get ${name} = ${key}: [DEFAULT] has no `
       + `such key; add it${didYouMean(key, Object.keys(globalConf))}`)
   }
@@ -3889,31 +3869,32 @@ function valuesOf(file: ConfigFile, heading: string, callerConf: Conf): Values {
 }
 
 /** %(name)s is another key, %% a percent sign, ${ENV:-otherwise} the environment's. */
-function valueOf(key: string, scope: Record<string, unknown>, depth = 0): string {
+function valueOf(key: string, scope: Keys, depth = 0): string {
   const raw = scope[key]
   if (typeof raw !== 'string') return raw as string // an object may hold functions
   const wrong = (rule: string): never => fail(`${key} = ${raw}: ${rule}`)
   if (depth > 10) wrong('the values refer to each other in a circle; break it')
   const known = Object.keys(scope)
-  const replace = (text: string, name = '', env?: string, or?: string): string => {
-    if (text === '%%') return '%'
-    if (text === '%') return wrong('"%" must be "%(name)s", or "%%" for a percent sign')
+  return raw.trimEnd().replace(REFERENCE, (all, name = '', env?: string, or?: string) => {
+    if (all === '%%') return '%'
+    if (all === '%') return wrong('"%" must be "%(name)s", or "%%" for a percent sign')
     const set = env && typeof process === 'object' ? process.env?.[env] : undefined
     if (env) return set || (or ?? set ?? wrong(`set ${env}, or write \${${env}:-value}`))
     if (known.includes(name)) return valueOf(name, scope, depth + 1)
     return wrong(`there is no key ${show(name)}; add it${didYouMean(name, known)}`)
-  }
-  return raw.trimEnd().replace(/%\(([^)]+)\)s|%%?|\$\{(\w+)(?::-(.*?))?\}/g, replace)
+  })
 }
+const REFERENCE = /%\(([^)]+)\)s|%%?|\$\{(\w+)(?::-(.*?))?\}/g
 
-/** Makes what names stand for, as seen from the last section of the trail. */
+/** What a section says over the one that it uses. */
+type Over = { localConf: Conf; additions: Conf; loader: ConfigLoader }
+
+/** Makes what names stand for. */
 class Sections implements ConfigLoader {
   readonly #file: ConfigFile
-  readonly #trail: Trail
 
-  constructor(file: ConfigFile, trail: Trail = [{ place: file.path, conf: {} }]) {
+  constructor(file: ConfigFile) {
     this.#file = file
-    this.#trail = trail
   }
 
   getApp(name?: string, options: ConfOption = {}): Promise<Application> {
@@ -3924,32 +3905,23 @@ class Sections implements ConfigLoader {
   }
 
   /** A name is a section's, or `config:` with a file's, or `call:` or `egg:`. */
-  load(kind: Kind, name?: string, globalConf: Conf = {}, over?: Over): Promise<unknown> {
-    return located(placeOf(this.#trail, name), () => {
-      const heading = findHeading(this.#file, kind, name)
-      if (heading !== undefined) return this.#section(kind, heading, globalConf, over)
-      if (name && FACTORY.test(name)) {
-        return this.#call(kind, kind, { globalConf, localConf: { use: name } })
-      }
-      if (!name?.startsWith('config:')) return fail(missing(this.#file, kind, name))
-      const { options, here } = this.#file
-      const { file, name: section } =
-        openConfig(name, { ...options, name: undefined, relativeTo: here, globalConf })
-      return new Sections(file, this.#trail).load(kind, section, globalConf, over)
-    })
-  }
-
-  #section(kind: Kind, heading: string, globalConf: Conf, over?: Over): Promise<unknown> {
-    const place = `${this.#file.path}, section [${heading}]`
-    const places = this.#trail.map((step) => step.place)
-    if (places.includes(place)) fail(`circle: ${places.join(' > ')} > ${place}; cut it`)
-    return located(place, async () => {
-      const values = valuesOf(this.#file, heading, globalConf)
-      const trail = [...this.#trail, { place, conf: values.localConf }]
-      const [prefix = ''] = headingParts(heading)
-      const inside = new Sections(this.#file, trail)
-      return checkMade(kind, await inside.#make(kind, prefix, values, over))
-    })
+  async load(kind: Kind, name = 'main', conf: Conf = {}, over?: Over): Promise<unknown> {
+    const { path, here, sections, options: { registry }, trail } = this.#file
+    if (FACTORY.test(name)) {
+      return this.#call(kind, kind, { globalConf: conf, localConf: { use: name } })
+    }
+    if (name.startsWith('config:')) {
+      const [file, section] =
+        openConfig(name, { registry, relativeTo: here, globalConf: conf })
+      return new Sections({ ...file, trail }).load(kind, section, conf, over)
+    }
+    const [heading = '', prefix = ''] = findSection(this.#file, kind, name)
+    const place = `${path}, section [${heading}]`
+    const way = [...trail, place]
+    if (trail.includes(place)) fail(`circle: ${way.join(' > ')}; cut it`, name)
+    const inside = new Sections({ ...this.#file, trail: way })
+    return located(place, sections[heading] ?? {}, () =>
+      inside.#make(kind, prefix, valuesOf(this.#file, heading, conf), over))
   }
 
   async #make(kind: Kind, prefix: string, values: Values, over?: Over): Promise<unknown> {
@@ -3957,56 +3929,45 @@ class Sections implements ConfigLoader {
     if (outer !== undefined) {
       const filter = await this.getFilter(outer, values)
       const made = await this.#make(kind, prefix, { ...values, localConf }, over)
-      if (kind === 'app') return filter(made as Application)
-      return (app: Application) => {
-        const inner = (made as Filter)(app)
-        return isPromise(inner) ? inner.then(filter) : filter(inner)
-      }
+      return kind === 'app' ? filter(made as Application)
+        : (app: Application) => whenKnown((made as Filter)(app), filter)
     }
     if (prefix === 'pipeline') {
-      const { pipeline = '', ...others } = localConf
+      const { pipeline, ...others } = localConf
       const [key] = Object.keys(others)
-      if (!key) return pipe(this, wordsOf(pipeline), values)
+      if (!key) return pipe(this, values.globalConf, pipeline)
       fail(`${key} = ${others[key]}: a pipeline has no such key; write "set ${key}"`)
     }
     if (prefix !== 'filter-app') return this.#call(kind, prefix, values, over)
     const { next = fail('the key "next" must name an app; add it'), ...own } = localConf
     const app = await this.getApp(next, values)
     const filter = await this.#call('filter', prefix, { ...values, localConf: own }, over)
-    return (checkMade('filter', filter) as Filter)(app)
+    return (filter as Filter)(app)
   }
 
   /** Calls the factory that `use` or another key names, or follows `use` to a section. */
   async #call(kind: Kind, prefix: string, values: Values, over?: Over): Promise<unknown> {
     const { use, ...own } = values.localConf
-    const localConf = { ...own, ...over?.localConf }
     const additions = { ...values.additions, ...over?.additions }
+    const localConf = { ...own, ...over?.localConf }
     const loader = over?.loader ?? this
     if (typeof use === 'string' && !FACTORY.test(use)) {
-      const { __file__ = '' } = values.globalConf
-      const next = { localConf, additions: { __file__, ...additions }, loader }
-      return this.load(kind, use, values.globalConf, next)
+      return this.load(kind, use, values.globalConf, { localConf, additions, loader })
     }
     const [key, second] = use ? [`paste.${prefix}_factory`]
-      : Object.keys(own).filter((one) => PROTOCOL[kind].test(one))
+      : Object.keys(own).filter((one) => FACTORY_KEY[kind].test(one))
     if (!key) return fail(`no key names a factory; add "use" or "paste.${kind}_factory"`)
     if (second) fail(`${key} and ${second} are two factories; keep one`)
     const { [key]: spec = use, ...rest } = localConf
-    const place = placeOf(this.#trail, spec)
-    const factory = await located(place, () => findFactory(this.#file, spec))
+    const factory = await findFactory(this.#file, spec)
     const confs = [{ ...values.globalConf, ...additions }, rest]
+    if (/filter_app/.test(key)) return (app: unknown) => factory(app, ...confs)
     const isComposite = /composit/.test(key) || use === 'egg:Paste#urlmap'
-    if (isComposite) return factory(loader, ...confs)
-    if (key !== 'paste.filter_app_factory') return factory(...confs)
-    return (app: unknown) => factory(app, ...confs)
+    const made = await factory(...isComposite ? [loader] : [], ...confs)
+    if (kind === 'app' ? isApplication(made) : typeof made === 'function') return made
+    return fail(`it made ${show(made)}, which is no ${kind}; return one`, spec)
   }
 }
-
-/** The sections on the way: failures name the last one's key, and circles show. */
-type Trail = readonly { place: string; conf: Conf }[]
-
-/** What a section says over the one that it uses. */
-type Over = { localConf: Conf; additions: Conf; loader: ConfigLoader }
 
 type Factory = (...args: unknown[]) => unknown
 const FACTORY = /^(call|egg):/
@@ -4026,51 +3987,39 @@ async function findFactory({ here, options }: ConfigFile, spec: unknown) {
   const [module = '', path = ''] = name in known ? [name] : name.split(/:(.*)/s)
   let holder: unknown
   let found = known[module] ?? await importBeside(here, module)
-    ?? fail(`the registry has no ${show(name)}, and no ${module}.js, .mjs or .ts is near `
-      + `the file; write "module:name"${didYouMean(name, Object.keys(known))}`)
+    ?? fail(`neither the registry nor a file ${module}.js, .mjs or .ts nearby has ${
+      show(name)}; write "module:name"${didYouMean(name, Object.keys(known))}`, spec)
   for (const part of path.split('.').filter(Boolean)) {
     const names = Object(found) as Record<string, unknown>
     holder = found
     found = names[part]
-      ?? fail(`${show(part)} is missing; add it${didYouMean(part, Object.keys(names))}`)
+      ?? fail(`there is no ${show(part)}${didYouMean(part, Object.keys(names))}`, spec)
   }
-  if (typeof found !== 'function') fail(`a factory is a function, not ${show(found)}`)
+  if (typeof found !== 'function') fail(`it must be a function, not ${show(found)}`, spec)
   return (found as Factory).bind(holder)
 }
 
 function importBeside(here: string | undefined, module: string): unknown {
-  const stems = [module, module.replaceAll('.', '/')] // my.api is my.api.js, or my/api.js
-  const files = ['js', 'mjs', 'ts'].flatMap((ending) =>
-    stems.map((stem) => `${here}/${stem}.${ending}`))
+  const files = ['js', 'mjs', 'ts'].map((ending) => `${here}/${module}.${ending}`)
   const found = here && files.find((one) => builtin<NodeFiles>('node:fs').existsSync(one))
   if (!found) return undefined
   const { pathToFileURL } = builtin<{ pathToFileURL(path: string): URL }>('node:url')
   return import(/* webpackIgnore: true */ /* @vite-ignore */ pathToFileURL(found).href)
 }
 
-function checkMade(kind: Kind, made: unknown): unknown {
-  if (kind === 'app' ? isApplication(made) : typeof made === 'function') return made
-  return fail(`it made ${show(made)}, which is no ${kind}; return one`)
-}
-
-/** The key with a name in it: 'api.ini, section [pipeline:v1], pipeline = id api'. */
-function placeOf(trail: Trail, name: unknown): string {
-  const { place, conf } = trail.at(-1) as Trail[number]
-  const key = Object.keys(conf).find((one) => wordsOf(conf[one]).includes(String(name)))
-  return key === undefined ? place : `${place}, ${key} = ${wordsOf(conf[key]).join(' ')}`
-}
-
 /** A failure whose message says where. */
 class ConfigError extends TypeError {}
 
-/** Puts the place before a failure's message: the innermost, where places nest. */
-async function located<T>(place: string, work: () => T | Promise<T>): Promise<T> {
+/** Puts the section before a failure's message, and the key that has the wrong value. */
+async function located(place: string, keys: Keys, work: () => unknown): Promise<unknown> {
   try {
     return await work()
   } catch (cause) {
-    if (cause instanceof ConfigError) throw cause
-    const rule = cause instanceof Error ? cause.message : show(cause)
-    throw new ConfigError(`${place}: ${rule}`, { cause })
+    if (cause instanceof ConfigError) throw cause // the innermost section has said it
+    const { message = show(cause), about = '' } = Object(cause) as Record<string, string>
+    const key = Object.keys(keys).find((one) => wordsOf(keys[one]).includes(about))
+    const where = key === undefined ? '' : `, ${key} = ${wordsOf(keys[key]).join(' ')}`
+    throw new ConfigError(`${place}${where}: ${message}`, { cause })
   }
 }
 
