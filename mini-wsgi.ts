@@ -132,6 +132,8 @@ export interface Environ {
   'routes.route'?: Route | null | undefined
   'routes.url'?: URLGenerator | undefined
   'mini.signal'?: AbortSignal | undefined
+  'mini.trace'?: ((app: Application, environ: Environ, startResponse: StartResponse) =>
+    StartResponse) | undefined
   [key: string]: unknown
 }
 
@@ -149,8 +151,10 @@ export interface Environ {
 export function callApplication(
   app: Application, environ: Environ, startResponse: StartResponse,
 ): Body | Promise<Body> {
-  if (typeof app === 'function') return app(environ, startResponse)
-  if (isApplication(app)) return app.__call__(environ, startResponse)
+  const { 'mini.trace': watch } = environ // chapter 10 looks on from here
+  const start = watch ? watch(app, environ, startResponse) : startResponse
+  if (typeof app === 'function') return app(environ, start)
+  if (isApplication(app)) return app.__call__(environ, start)
   throw new TypeError(`${show(app)} is not an application: it must be a function `
     + '(environ, startResponse), or an object with such a function as __call__')
 }
@@ -3833,15 +3837,14 @@ function findSection({ sections, path }: ConfigFile, kind: Kind, name: string): 
   const headings = Object.keys(sections)
   const all = headings.map((heading) => HEADING[kind].exec(heading) ?? [])
   const [found, second] = all.filter(([, , own]) => own === name)
-  if (second) fail(`[${found?.[0]}] and [${second[0]}] have one name; rename one`, name)
+  if (second) fail(`[${found?.[0]}] and [${second[0]}] share a name; rename one`, name)
   if (found) return found
   const other = headings.find((heading) => heading.endsWith(`:${name}`))
-  const hint = other ? ` ([${other}] is no ${kind})`
+  const hint = other ? `; [${other}] is none`
     : didYouMean(name, all.flatMap(([, , own]) => own ?? []))
   const repair = name.includes(':') ? `write "call:${name}"` : `add [${kind}:${name}]`
-  throw Object.assign(new PasteAppNotFound(
-    `Could not load paste ${kind} ${show(name)} from ${path}; ${repair}${hint}`),
-  { about: name })
+  const where = `Could not load paste ${kind} ${show(name)} from ${path}`
+  throw Object.assign(new PasteAppNotFound(`${where}; ${repair}${hint}`), { about: name })
 }
 
 /** A section's values; `additions`, from `set`, win over those of a used section. */
@@ -3920,8 +3923,8 @@ class Sections implements ConfigLoader {
     const way = [...trail, place]
     if (trail.includes(place)) fail(`circle: ${way.join(' > ')}; cut it`, name)
     const inside = new Sections({ ...this.#file, trail: way })
-    return located(place, sections[heading] ?? {}, () =>
-      inside.#make(kind, prefix, valuesOf(this.#file, heading, conf), over))
+    return located(place, sections[heading] ?? {}, async () => labelled(prefix, name,
+      await inside.#make(kind, prefix, valuesOf(this.#file, heading, conf), over)))
   }
 
   async #make(kind: Kind, prefix: string, values: Values, over?: Over): Promise<unknown> {
@@ -3967,6 +3970,28 @@ class Sections implements ConfigLoader {
     if (kind === 'app' ? isApplication(made) : typeof made === 'function') return made
     return fail(`it made ${show(made)}, which is no ${kind}; return one`, spec)
   }
+}
+
+/** Under this name an object holds what `trace` and `describe` (chapter 10) say of it. */
+const DESCRIBE: unique symbol = /* @__PURE__ */ Symbol.for('mini-wsgi.describe')
+type Described = { [DESCRIBE]?: Partial<Layer> }
+
+/** Leaves a section's name on what was made of it; a pipeline gets a layer of its own. */
+function labelled(prefix: string, name: string, made: unknown): unknown {
+  if (prefix === 'filter') {
+    return (app: Application) => whenKnown((made as Filter)(app), (outer) => outer === app
+      ? app : mark(outer, { kind: 'filter', name, children: () => [['', app]] }))
+  }
+  if (!/^(comp|pipe)/.test(prefix)) return made
+  if ('mounts' in Object(made)) return mark(made, { name })
+  const around: ApplicationFunction = (environ, startResponse) =>
+    callApplication(made as Application, environ, startResponse)
+  return mark(around, { kind: 'composite', name, children: () => [['', made]] })
+}
+
+function mark<T>(app: T, said: Partial<Layer>): T {
+  Reflect.set(Object(app) as object, DESCRIBE, said) // a frozen one goes without
+  return app
 }
 
 type Factory = (...args: unknown[]) => unknown
@@ -4042,7 +4067,11 @@ function isNear(a: string, b: string, edits: number): boolean {
 // 10. Seeing it work ────────────────────────────────────────────────────────────────────
 // Arrives: any application. Leaves: the same, watched. `validator` stands between server
 // and application, or between any two layers, and throws where one of them breaks the
-// contract of chapter 1: here for GET /v1/servers/42. All tests run inside it.
+// contract of chapter 1: all tests run inside it. `describe` draws the layers of an
+// application as a tree, `trace` the way of each request through them, as in
+//     GET /v1/servers/42?detail=1
+//       composite main               /v1 -> api   SCRIPT_NAME=/v1 PATH_INFO=/servers/42
+//        > request_id                openstack.request_id=req-7c1e
 
 /**
  * Asserts PEP 3333 on both sides of an application (wsgiref.validate.validator).
@@ -4090,10 +4119,10 @@ const FORMS: readonly (readonly [keys: string, form: RegExp, repair: string])[] 
 
 function checkEnviron(environ: Environ): void {
   const prototype = Object.getPrototypeOf(Object(environ)) as object | null
-  const isPlain = environ && (!prototype || Object.getPrototypeOf(prototype) === null)
+  const isPlain = environ && (!prototype || !Object.getPrototypeOf(prototype))
   check(isPlain, 'server gave as environ', 'give a plain object', environ)
-  for (const [key, value] of Object.entries(environ)) {
-    const isFine = key.includes('.') || isText(value ?? '')
+  for (const [key, value = ''] of Object.entries(environ)) {
+    const isFine = key.includes('.') || isText(value)
     check(isFine, `server set ${key}`, 'keys without a dot hold strings', value)
   }
   for (const [keys, form, repair] of FORMS) {
@@ -4102,22 +4131,20 @@ function checkEnviron(environ: Environ): void {
       check(form.test(String(value)), `server set ${key}`, repair, value)
     }
   }
-  check(environ.SCRIPT_NAME || environ.PATH_INFO, 'server left both SCRIPT_NAME and '
-    + 'PATH_INFO empty', 'make PATH_INFO "/"')
+  const path = environ.SCRIPT_NAME + environ.PATH_INFO
+  check(path, 'server left SCRIPT_NAME and PATH_INFO empty', 'make PATH_INFO "/"')
 }
 
 function checkedInput(input: Input): Input {
   const isInput = typeof input?.read === 'function' && Symbol.asyncIterator in input
   check(isInput, 'server gave as wsgi.input', 'it needs read(size?) and iteration', input)
   if (input instanceof BufferedInput) return input // Request knows that it can rewind it
-  return {
-    async read(...sizes: unknown[]) {
-      const isSize = sizes.length < 2 && /^(undefined|number)$/.test(typeof sizes[0])
-      check(isSize, 'application called wsgi.input.read', 'pass a number', ...sizes)
-      return input.read(...sizes as [number])
-    },
-    [Symbol.asyncIterator]: () => input[Symbol.asyncIterator](),
+  const read = async (...sizes: unknown[]): Promise<Uint8Array> => {
+    const isSize = sizes.length < 2 && /^(undefined|number)$/.test(typeof sizes[0])
+    check(isSize, 'application called wsgi.input.read', 'pass a number', ...sizes)
+    return input.read(...sizes as [number])
   }
+  return { read, [Symbol.asyncIterator]: () => input[Symbol.asyncIterator]() }
 }
 
 function checkedErrors(errors: Environ['wsgi.errors']): Environ['wsgi.errors'] {
@@ -4188,6 +4215,184 @@ function checkedBody(body: Body, state: Checked): Body {
     check(!state.isClosed, 'server closed a body twice', 'call close() once')
     state.isClosed = true
   })
+}
+
+/**
+ * What `trace` and `describe` know of a layer. They know this file's classes by their
+ * shape, and whatever keeps its application in `app` or `application`. Others, and the
+ * loader (chapter 9), leave it, or part of it, under `Symbol.for('mini-wsgi.describe')`.
+ */
+export interface Layer {
+  kind: keyof typeof LOOKS
+  name: string
+  children?: (() => [label: string, app: unknown][]) | undefined
+}
+
+/** How far a layer is set in from the one around it, and what stands before its name. */
+const LOOKS = { request: [0, ''], composite: [0, 'composite '], filter: [1, '> '],
+  app: [2, 'app '], controller: [2, ''] } as const
+const HANDLER: Layer = { kind: 'controller', name: 'handler' }
+
+type Known = Described & Partial<Pick<Wsgified, 'undecorated'> & Pick<URLMap, 'mounts'>
+  & Pick<Router, 'map'> & Record<'application' | 'app', unknown>>
+
+/** An answer, or a function without a name, is no layer. */
+function layerOf(value: unknown): Layer | undefined {
+  const object = Object(value) as Known
+  const { undecorated, mounts, map, app, application = app, [DESCRIBE]: said } = object
+  const named = typeof value === 'function' ? value : object.constructor
+  const { name } = undecorated ?? named
+  if ((!name && !said) || 'statusCode' in object) return undefined
+  const layer = (kind: Layer['kind'], children?: Layer['children']): Layer =>
+    ({ kind, name, children, ...said })
+  if (mounts) return layer('composite', () => mounts.map((mount) =>
+    [`${mount.domain ?? ''}${mount.prefix || '/'}`, mount.app]))
+  if (map) return layer('app', () => map.matchlist.map((route) =>
+    [`${route.methods?.join() ?? '*'} ${route.routepath}`, route.defaults['controller']]))
+  return application ? layer('filter', () => [['', application]]) : layer('controller')
+}
+
+/** A layer and those below it; in a trace also what it did with the request. */
+export interface Tree {
+  kind: Layer['kind']
+  name: string
+  label: string
+  below: Tree[]
+  /** What it set in environ before it called the next layer, or answered. */
+  changed?: Partial<Environ>
+  status?: string
+  ms?: number
+}
+
+/**
+ * The layers of an application, composites, filters and routes: a tree, and with String()
+ * its text.
+ *
+ * @example
+ * const router = new Router().get('/servers/{id}', (_, { id }) => id)
+ * const tree = describe(new URLMap({ '/v1': new RequestId(router) }))
+ * String(tree).split('\n').length //=> 4
+ * tree.below[0]?.name //=> 'RequestId'
+ */
+export function describe(app: Application): Tree {
+  const tree = treeOf(['', app])
+  return Object.assign(tree, { toString: () => textOf(tree, 0, 2) })
+}
+
+function treeOf([label, app]: [label: string, app: unknown]): Tree {
+  const { kind, name, children } = layerOf(app) ?? HANDLER
+  return { kind, name, label, below: children?.().map(treeOf) ?? [] }
+}
+
+/** `least` is how far in is what would stand just below the layer around it. */
+function textOf(tree: Tree, indent: number, least: number): string {
+  const name = ' '.repeat(indent) + LOOKS[tree.kind][1] + tree.name
+  const line = `${name.padEnd(28)}   ${tree.label}`.trimEnd()
+  const plain = line.replace(/[\x00-\x1f\x7f-\x9f]+/g, ' ') // a terminal would obey these
+  return [plain, ...tree.below.map((one) =>
+    textOf(one, indent + (LOOKS[one.kind][0] || least), least))].join('\n')
+}
+
+/**
+ * Shows the way of each request through the layers of an application: what they changed,
+ * what they answered, how long it took. `report` gets it as a tree, whose String() is
+ * text; without it `wsgi.errors` gets the text.
+ *
+ * @example
+ * const app = new URLMap({ '/v1': wsgify(function hello(req) { return req.pathInfo }) })
+ * const labels: unknown[] = []
+ * const traced = trace(app, ({ below }) => labels.push(below[0]?.label))
+ * await (await Request.blank('/v1/servers').getResponse(traced)).text() //=> '/servers'
+ * labels //=> ['/v1 -> hello   SCRIPT_NAME=/v1 PATH_INFO=/servers']
+ */
+export function trace(
+  app: Application, report: (way: Tree, environ: Environ) => unknown =
+    (way, environ) => environ['wsgi.errors'].write(`${way}\n`),
+): ApplicationFunction {
+  return async (environ, startResponse) => {
+    const way: Tree = { kind: 'request', name: '', label: '', below: [] }
+    const start = watch(way, way, environ, startResponse)
+    let answer = ''
+    const end = (): void => report(finished(way, environ, answer), environ) as void
+    try {
+      const body = await callApplication(app, environ, start)
+      return watchedBody(body, (step) => {
+        if (!step.done) answer ||= toText(toBytes(step.value)).slice(0, 60)
+      }, end)
+    } catch (error) {
+      answer = `raised ${String(error)}`
+      end()
+      throw error
+    }
+  }
+}
+
+/** Puts the answer below the layer that gave it, and over all of it what was asked. */
+function finished(way: Tree, environ: Environ, answer: string): Tree {
+  const { method, pathQs } = new Request(environ)
+  const id = String(environ['openstack.request_id'] ?? '').slice(0, 8)
+  const { status = '', ms = 0 } = way
+  let [last, action]: [Tree, unknown] = [way, '']
+  for (let next = last.below.at(-1); next; next = last.below.at(-1)) {
+    action = next.changed?.['wsgiorg.routing_args']?.[1]['action'] ?? action
+    last = next
+  }
+  const label = `-> ${status} ${answer}`
+  last.below.push({ kind: 'controller', name: String(action), label, below: [] })
+  return Object.assign(way, { name: `${id} ${method} ${pathQs}`.trim(), toString: () =>
+    `${textOf(way, 2, 0).trim()}\n   < ${status}  ${ms.toFixed(1)} ms` })
+}
+
+/** Looks on, as callApplication lets it (chapter 1), while a layer has the request. */
+function watch(
+  step: Tree, layer: Layer, environ: Environ, startResponse: StartResponse,
+): StartResponse {
+  const before = { ...environ }
+  const started = performance.now()
+  const leave = (now: Environ, next?: unknown): void => {
+    step.changed ??= changesOf(before, now)
+    step.label ||= labelOf(layer, before, step.changed, next)
+  }
+  environ['mini.trace'] = (app, now, start) => {
+    const inner = layerOf(app)
+    if (!inner) return start
+    leave(now, app)
+    const below: Tree = { kind: inner.kind, name: inner.name, label: '', below: [] }
+    step.below.push(below)
+    return watch(below, inner, now, start)
+  }
+  return (status, ...rest) => {
+    leave(environ)
+    environ['mini.trace'] = before['mini.trace']
+    step.status = status.slice(0, 3)
+    step.ms = performance.now() - started
+    return startResponse(status, ...rest)
+  }
+}
+
+function changesOf(before: Environ, now: Environ): Partial<Environ> {
+  const keys = Object.keys({ ...before, ...now }).filter((key) =>
+    now[key] !== before[key] && !/^(mini|routes)\./.test(key))
+  return Object.fromEntries(keys.map((key) => [key, now[key]])) as Partial<Environ>
+}
+
+/** What a layer did, on a line; a Router: 'GET /servers/42 -> controller=servers ...' */
+function labelOf(
+  { children }: Layer, before: Environ, changed: Partial<Environ>, next: unknown,
+): string {
+  const match = changed['wsgiorg.routing_args']?.[1]
+  if (match) return `${before.REQUEST_METHOD} ${before.PATH_INFO} -> ${matchText(match)}`
+  const texts = Object.entries(changed).map(([key, value]) =>
+    typeof value === 'string' ? `${key}=${value.slice(0, 40)}` : `${key} set`)
+  const [key] = children?.().find(([, app]) => app === next) ?? []
+  return `${key ? `${key} -> ${layerOf(next)?.name}   ` : ''}${texts.join(' ')}`
+}
+
+function matchText({ controller, action = '-', ...vars }: Vars): string {
+  if (!controller) return 'no route'
+  const texts = Object.entries(vars).map(([name, value]) => `${name}: ${show(value)}`)
+  const { name } = layerOf(controller) ?? HANDLER
+  return `controller=${name} action=${String(action)} {${texts.join(', ')}}`
 }
 
 // 11. Hosting ───────────────────────────────────────────────────────────────────────────

@@ -1,0 +1,34 @@
+// The way of each request through the layers, printed (--trace). What a layer says of a
+// request stands here, where that tells more than the environ keys that it has set.
+
+import { trace, type Application, type Environ, type Tree } from '../../mini-wsgi.ts'
+
+type Note = (environ: Environ, step: Tree) => string
+
+const NOTES: Readonly<Record<string, Note>> = {
+  osapi_compute: (_, { label }) => label.replace(/ nova\.best_content_type=\S*/, ''),
+  compute_req_id: ({ 'openstack.request_id': id }) => String(id).slice(0, 8),
+  sizelimit: ({ CONTENT_LENGTH: length }) => length ? `${length} <= 114688` : 'no length',
+  authtoken: ({ HTTP_X_USER_NAME: user, HTTP_X_PROJECT_NAME: project, HTTP_X_ROLES: of }) =>
+    user ? `${user}@${project ?? '-'} [${of}]` : 'no valid token',
+  APIRouterV21: ({ 'routes.route': route }, { label }) =>
+    label.replace(/controller=Resource/, `controller=${route?.options['collectionName']}`),
+  Resource: ({ 'nova.api_version_request': version }) => `JSON, microversion ${version}`,
+}
+
+/** The application, with one text a request on the console. */
+export function printed(app: Application, authStrategy: string): Application {
+  const notes: typeof NOTES =
+    { ...NOTES, openstack_compute_api_v21: () => `auth_strategy=${authStrategy}` }
+  return trace(app, (way, environ) => {
+    annotate(way.below, environ, notes)
+    console.log(String(way))
+  })
+}
+
+function annotate(steps: Tree[], environ: Environ, notes: typeof NOTES): void {
+  for (const step of steps) {
+    step.label = notes[step.name]?.(environ, step) ?? step.label
+    annotate(step.below, environ, notes)
+  }
+}
