@@ -3826,8 +3826,8 @@ function parseIni(text: string, path: string): ConfigObject {
 
 /** '[app: main]' is of the kind 'app'; a bare '[app]' has no name, not even 'main'. */
 const HEADING: Readonly<Record<Kind, RegExp>> = {
-  app: /^(app|application|composite?|pipeline|filter-app)\s*:\s*(.*)$/,
-  filter: /^(filter)\s*:\s*(.*)$/,
+  app: /^(app|application|composite?|pipeline|filter-app):\s*(.*?)\s*$/,
+  filter: /^(filter):\s*(.*?)\s*$/,
 }
 const FACTORY_KEY: Readonly<Record<Kind, RegExp>> =
   { app: /^paste\.(app|composite?)_factory$/, filter: /^paste\.filter(_app)?_factory$/ }
@@ -3840,7 +3840,7 @@ function findSection({ sections, path }: ConfigFile, kind: Kind, name: string): 
   if (second) fail(`[${found?.[0]}] and [${second[0]}] share a name; rename one`, name)
   if (found) return found
   const other = headings.find((heading) => heading.endsWith(`:${name}`))
-  const hint = other ? `; [${other}] is none`
+  const hint = other ? `; [${other}] is no ${kind}`
     : didYouMean(name, all.flatMap(([, , own]) => own ?? []))
   const repair = name.includes(':') ? `write "call:${name}"` : `add [${kind}:${name}]`
   const where = `Could not load paste ${kind} ${show(name)} from ${path}`
@@ -3857,7 +3857,7 @@ function valuesOf(file: ConfigFile, heading: string, callerConf: Conf): Values {
   const globalConf: Conf = { ...given }
   for (const key of Object.keys(defaults)) globalConf[key] = valueOf(key, outer)
   const confs: Record<string, Conf> = { set: {}, get: {}, local: {} }
-  for (const key of Object.keys(own)) {
+  for (const key of Object.keys({ ...defaults, ...own })) {
     const [, verb = 'local', name = key] = /^(set|get)\s+(.*)$/.exec(key) ?? []
     if (verb === 'local' && Object.hasOwn(outer, key)) continue
     Object.assign(confs[verb] ?? {}, { [name]: valueOf(key, { ...outer, ...own }) })
@@ -3873,12 +3873,13 @@ function valuesOf(file: ConfigFile, heading: string, callerConf: Conf): Values {
 
 /** %(name)s is another key, %% a percent sign, ${ENV:-otherwise} the environment's. */
 function valueOf(key: string, scope: Keys, depth = 0): string {
-  const raw = scope[key]
-  if (typeof raw !== 'string') return raw as string // an object may hold functions
+  const { [key]: value } = scope
+  if (typeof value !== 'string') return value as string // an object may hold functions
+  const raw = value.trimEnd()
   const wrong = (rule: string): never => fail(`${key} = ${raw}: ${rule}`)
   if (depth > 10) wrong('the values refer to each other in a circle; break it')
   const known = Object.keys(scope)
-  return raw.trimEnd().replace(REFERENCE, (all, name = '', env?: string, or?: string) => {
+  return raw.replace(REFERENCE, (all, name = '', env?: string, or?: string) => {
     if (all === '%%') return '%'
     if (all === '%') return wrong('"%" must be "%(name)s", or "%%" for a percent sign')
     const set = env && typeof process === 'object' ? process.env?.[env] : undefined
