@@ -33,7 +33,7 @@ import type {
 } from './mini-wsgi.ts'
 
 // What the run must come to: a suite or a test that gets lost fails it, at the end.
-const EXPECTED = { suites: 17, tests: 1499 }
+const EXPECTED = { suites: 17, tests: 1502 }
 
 // 0. Helpers ────────────────────────────────────────────────────────────────────────────
 
@@ -811,6 +811,8 @@ request('a body that knows its own end is read to it', () => {
 
 const FORM = 'application/x-www-form-urlencoded'
 const MULTIPART = 'multipart/form-data; boundary=b'
+const parts = (count: number): string =>
+  `${'--b\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n'.repeat(count)}--b--`
 const deep = (levels: number): string => '['.repeat(levels) + ']'.repeat(levels)
 type Reading = (req: Request) => unknown
 rows<[what: string, req: () => Request, read: Reading, code: number]>(request, [
@@ -830,7 +832,9 @@ rows<[what: string, req: () => Request, read: Reading, code: number]>(request, [
   ['broken multipart', () => Request.blank('/', { method: 'POST', body: 'x',
     headers: { 'Content-Type': MULTIPART } }), (req) => req.formData(), 400],
   ['100 000 form fields', () => Request.blank('/', { POST: 'a=1&'.repeat(1e5) }),
-    (req) => req.formData(), 413],
+    (req) => req.formData(), 400],
+  ['1 000 form parts', () => Request.blank('/', { method: 'POST', body: parts(1000),
+    headers: { 'Content-Type': MULTIPART } }), (req) => req.formData(), 400],
 ], ([what, , , code]) => `${what} is a ${code}`, async ([, req, read, code]) => {
   const answer = await brief(wsgify(async () => String(await read(req()))), '/')
   same(answer[0], code)
@@ -865,6 +869,14 @@ rows<[what: string, options: BlankOptions, fields: Fields]>(request, [
     [['a', '1']]],
 ], ([what]) => `the form of ${what}`, async ([, options, fields]) =>
   same(fieldsOf(await Request.blank('/', options).formData()), fields))
+
+rows<[type: string, body: string]>(request, [
+  [FORM, 'a=1&'.repeat(1000).slice(0, -1)], [MULTIPART, parts(999)],
+], ([type]) => `many fields of ${type} are read`, async ([type, body]) => {
+  const options = { method: 'POST', body, headers: { 'Content-Type': type } }
+  const { length } = (await Request.blank('/', options).formData()).getAll('a')
+  same(length >= 999, true)
+})
 
 request('a File makes the form multipart, and arrives whole', async () => {
   const file = new File(['é;\r\n'], 'a.txt', { type: 'text/x' })
@@ -4223,7 +4235,7 @@ const structure = chapter('structure')
 
 // DESIGN asks for 3600 lines, 2300 of code, and 2000 in chapters 1 to 7. The file is
 // still above all three: these are where it stands, and may only fall.
-const LIMITS = { lines: 5148, code: 3773, learner: 3212, width: 90, median: 8, p90: 30,
+const LIMITS = { lines: 5038, code: 3613, learner: 3095, width: 90, median: 8, p90: 30,
   longest: 60, walk: 100 }
 /** The repository's files, also when this runs from dist/. */
 const place = (name: string): URL => new URL(`../${name}`, import.meta.url)
@@ -4346,7 +4358,7 @@ function downwardEdges(): string[] {
 
 structure('between chapters values refer upward only', () =>
   same(downwardEdges(), [
-    '2 -> 3: Response', '2 -> 4: HTTPBadRequest', '2 -> 4: HTTPRequestEntityTooLarge',
+    '2 -> 3: Response', '2 -> 4: HTTPBadRequest',
     '2 -> 4: HTTPUnsupportedMediaType',
   ]))
 

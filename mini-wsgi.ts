@@ -325,15 +325,12 @@ export class Request {
 
   /** A request without a socket, for tests and for calling other applications. */
   static blank<R extends Request>(
-    this: new (environ: Environ) => R, path: string, options: BlankOptions = {},
+    this: new (environ: Environ) => R, url: string, options: BlankOptions = {},
   ): R {
-    const { headers = [], json, body, POST } = options
-    const req = new this(blankEnviron(path, options))
+    const { headers = [], json, body = JSON.stringify(json), POST } = options
+    const req = new this(blankEnviron(url, options))
     for (const [name, value] of pairsOf(headers)) req.headers.set(name, value)
-    if (json !== undefined) {
-      req.environ.CONTENT_TYPE ??= 'application/json'
-      req.body = JSON.stringify(json)
-    }
+    if (json !== undefined) req.environ.CONTENT_TYPE ??= 'application/json'
     if (POST !== undefined) setForm(req, POST)
     if (body !== undefined) req.body = body
     return req
@@ -341,37 +338,33 @@ export class Request {
 
   get method(): string { return this.environ.REQUEST_METHOD }
   set method(value: string) { this.environ.REQUEST_METHOD = value }
-  get scheme(): string { return this.environ['wsgi.url_scheme'] }
   get scriptName(): string { return this.environ.SCRIPT_NAME ?? '' }
   set scriptName(value: string) { this.environ.SCRIPT_NAME = value }
   get pathInfo(): string { return this.environ.PATH_INFO }
   set pathInfo(value: string) { this.environ.PATH_INFO = value }
-  get remoteAddr(): string | null { return this.environ.REMOTE_ADDR ?? null }
-  get queryString(): string { return this.environ.QUERY_STRING ?? '' }
 
-  /** 'localhost:8774': the Host header, else the server's own name. */
-  get host(): string {
-    const { HTTP_HOST: host, SERVER_NAME: name, SERVER_PORT: port } = this.environ
-    return host ?? `${name}:${port}`
-  }
-  /** 'http://localhost': the default port is left out. */
+  /** 'http://localhost': the Host header, else the server's own name. */
   get hostUrl(): string {
-    const port = this.scheme === 'https' ? /:443$/ : /:80$/
-    return `${this.scheme}://${this.host.replace(port, '')}`
+    const { environ, environ: { 'wsgi.url_scheme': scheme } } = this
+    const host = environ['HTTP_HOST'] ?? `${environ.SERVER_NAME}:${environ.SERVER_PORT}`
+    return `${scheme}://${host.replace(scheme === 'https' ? /:443$/ : /:80$/, '')}`
   }
   /** 'http://localhost/v1': up to the mounted application. */
   get applicationUrl(): string { return this.hostUrl + quotePath(this.scriptName) }
   /** 'http://localhost/v1/servers/42' */
-  get pathUrl(): string { return this.applicationUrl + quotePath(this.pathInfo) }
+  get pathUrl(): string { return this.hostUrl + this.path }
   /** '/v1/servers/42' */
   get path(): string { return quotePath(this.scriptName + this.pathInfo) }
   /** '/v1/servers/42?detail=1' */
-  get pathQs(): string { return this.path + (this.queryString && `?${this.queryString}`) }
+  get pathQs(): string {
+    const { QUERY_STRING: query } = this.environ
+    return query ? `${this.path}?${query}` : this.path
+  }
   /** 'http://localhost/v1/servers/42?detail=1' */
-  get url(): string { return this.pathUrl + (this.queryString && `?${this.queryString}`) }
+  get url(): string { return this.hostUrl + this.pathQs }
 
   /** The query string's fields, as the platform reads them. */
-  get GET(): URLSearchParams { return new URLSearchParams(this.queryString) }
+  get GET(): URLSearchParams { return new URLSearchParams(this.environ.QUERY_STRING) }
   get headers(): RequestHeaders { return new RequestHeaders(this.environ) }
   get cookies(): ReadonlyMap<string, string> { return parseCookies(this.environ) }
   get accept(): Accept { return new Accept(this.environ['HTTP_ACCEPT']) }
@@ -381,25 +374,21 @@ export class Request {
     return this.environ.CONTENT_TYPE?.split(';', 1)[0]?.trim() ?? ''
   }
   set contentType(value: string | null) {
-    const parameters = /;.*/s.exec(this.environ.CONTENT_TYPE ?? '')?.[0] ?? ''
+    const [kept = ''] = /;.*/s.exec(this.environ.CONTENT_TYPE ?? '') ?? []
     if (value === null) delete this.environ.CONTENT_TYPE
-    else this.environ.CONTENT_TYPE = value.includes(';') ? value : value + parameters
+    else this.environ.CONTENT_TYPE = value.includes(';') ? value : value + kept
   }
   get contentLength(): number | null {
-    const length = this.environ.CONTENT_LENGTH
-    return length !== undefined && /^\d+$/.test(length) ? Number(length) : null
-  }
-  set contentLength(value: number | null) {
-    if (value === null) delete this.environ.CONTENT_LENGTH
-    else this.environ.CONTENT_LENGTH = String(value)
+    const { CONTENT_LENGTH: length = '' } = this.environ
+    return /^\d+$/.test(length) ? Number(length) : null
   }
 
   /** The variables of the matched route: { id: '42' }. */
   get urlvars(): Record<string, unknown> {
     return (this.environ['wsgiorg.routing_args'] ??= [[], new Dict()])[1]
   }
-  set urlvars(value: Record<string, unknown>) {
-    this.environ['wsgiorg.routing_args'] = [[], value]
+  set urlvars(vars: Record<string, unknown>) {
+    this.environ['wsgiorg.routing_args'] = [[], vars]
   }
 
   /** Fires when the client goes away; null where the host cannot tell. */
@@ -409,89 +398,62 @@ export class Request {
   get response(): Response {
     return (this.#response ??= new (this.constructor as typeof Request).ResponseClass())
   }
-  set response(value: Response) { this.#response = value }
   /** Whether anybody has asked for `response`. */
   get hasResponse(): boolean { return this.#response !== undefined }
 
   set body(value: Chunk) {
     const bytes = toBytes(value)
-    this.environ['wsgi.input'] = new BufferedInput(bytes)
-    this.contentLength = bytes.length
+    this.environ['wsgi.input'] = new BufferedInput(Promise.resolve(bytes))
+    this.environ.CONTENT_LENGTH = String(bytes.length)
   }
 
   /** The whole body. It stays readable: for us, and for every application after us. */
   bytes(): Promise<Uint8Array> {
     const input = this.environ['wsgi.input']
     if (input instanceof BufferedInput) return input.whole
-    const buffered = new BufferedInput(readBody(this))
-    this.environ['wsgi.input'] = buffered
-    return buffered.whole
+    const whole = readBody(this.environ, this.contentLength)
+    this.environ['wsgi.input'] = new BufferedInput(whole)
+    return whole
   }
-
-  async text(): Promise<string> {
-    const bytes = await this.#uncoded()
-    try {
-      return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
-    } catch {
-      throw new HTTPBadRequest('The body is not valid UTF-8.')
-    }
+  text(): Promise<string> {
+    return this.#read('UTF-8', (bytes) => strictDecoder.decode(bytes))
   }
-
-  async json(): Promise<unknown> {
-    const text = await this.text()
-    if (text.length > MAX_DEPTH && depthOf(text) > MAX_DEPTH) {
-      throw new HTTPBadRequest(`The body nests JSON more than ${MAX_DEPTH} levels deep.`)
-    }
-    try {
-      return JSON.parse(text) as unknown
-    } catch (error) {
-      throw new HTTPBadRequest(`The body is not valid JSON: ${(error as Error).message}`)
-    }
-  }
+  json(): Promise<unknown> { return this.#read('JSON', parseJson) }
 
   /** The form in the body, urlencoded or multipart; empty where there is none. */
   async formData(): Promise<FormData> {
-    const { method, contentType } = this
-    const type = contentType.toLowerCase() || (method === 'POST' ? URLENCODED : '')
-    const isForm = type === URLENCODED || type === 'multipart/form-data'
-    if (!isForm || method === 'GET' || method === 'HEAD') return new FormData()
-    const bytes = await this.#uncoded()
-    const header = this.environ.CONTENT_TYPE ?? URLENCODED
-    const separator = type === URLENCODED ? /&/g : /\ncontent-disposition:/gi
-    const fields = toText(bytes).match(separator)?.length ?? 0
-    if (fields + (type === URLENCODED ? 1 : 0) > MAX_FIELDS) {
-      throw new HTTPRequestEntityTooLarge(`The form has more than ${MAX_FIELDS} fields.`)
-    }
-    try {
-      const body = type === URLENCODED ? bytes : withoutEpilogue(bytes, header)
-      return await new globalThis.Response(body as ReturnType<Uint8Array['slice']>, {
-        headers: { 'Content-Type': type === URLENCODED ? type : header },
-      }).formData()
-    } catch {
-      throw new HTTPBadRequest(`The body is not valid ${type}.`)
-    }
+    const type = this.environ.CONTENT_TYPE || (this.method === 'POST' ? URLENCODED : '')
+    const isForm = /^(multipart\/form-data|application\/x-www-form-urlencoded)\b/i
+    if (!isForm.test(type) || /^(GET|HEAD)$/.test(this.method)) return new FormData()
+    return this.#read(type, (bytes) => parseForm(bytes, type))
   }
 
   /** The query's fields, then the form's. `get` gives the first (WebOb: the last). */
   async params(): Promise<FormData> {
-    const form = await this.formData()
     const fields = new FormData()
-    this.GET.forEach((value, name) => { fields.append(name, value) })
-    form.forEach((value, name) => { fields.append(name, value as string) })
+    const append = (value: unknown, name: string) => fields.append(name, value as string)
+    this.GET.forEach(append)
+    ;(await this.formData()).forEach(append)
     return fields
   }
 
-  async #uncoded(): Promise<Uint8Array> {
-    const coding = this.environ['HTTP_CONTENT_ENCODING'] ?? 'identity'
-    if (coding.toLowerCase() === 'identity') return this.bytes()
-    throw new HTTPUnsupportedMediaType(`Content-Encoding ${show(coding)} is not decoded.`)
+  /** What is in the body is the client's: where it cannot be read, the answer is 400. */
+  async #read<T>(type: string, parse: (bytes: Uint8Array) => T): Promise<Awaited<T>> {
+    const { HTTP_CONTENT_ENCODING: coding = 'identity' } = this.environ
+    if (!/^identity$/i.test(coding)) {
+      throw new HTTPUnsupportedMediaType(`Content-Encoding ${show(coding)} is not read.`)
+    }
+    const bytes = await this.bytes()
+    try {
+      return await parse(bytes)
+    } catch (error) {
+      throw new HTTPBadRequest(`The body is not ${type}: ${(error as Error).message}`)
+    }
   }
 
   /** Moves the path's next segment from pathInfo to scriptName; null if there is none. */
-  pathInfoPop(pattern?: RegExp): string | null {
-    const segment = this.pathInfoPeek()
-    if (segment === null || (pattern && !pattern.test(segment))) return null
-    const moved = /^\/+[^/]*/.exec(this.pathInfo)?.[0] ?? ''
+  pathInfoPop(): string | null {
+    const [moved = '', segment = null] = /^\/+([^/]*)/.exec(this.pathInfo) ?? []
     this.scriptName += moved
     this.pathInfo = this.pathInfo.slice(moved.length)
     return segment
@@ -519,40 +481,186 @@ function responseOf(req: Request, app: Application): Response | Promise<Response
     new ResponseClass({ status, headerlist: headers, appIter: body }))
 }
 
-const URLENCODED = 'application/x-www-form-urlencoded'
-const MAX_DEPTH = 1000
-const MAX_FIELDS = 1000
+/** What an application answered; the status is '' until it has called startResponse. */
+interface Answer { status: string; headers: HeaderList; body: Body }
 
-/** RFC 2046 allows text after the last boundary; the platform's parser does not. */
-function withoutEpilogue(bytes: Uint8Array, type: string): Uint8Array {
-  const [, quoted, plain] = /;\s*boundary=(?:"([^"]+)"|([^;\s]+))/i.exec(type) ?? []
-  const end = `--${quoted ?? plain ?? ''}--`
-  const at = new TextDecoder('latin1').decode(bytes).lastIndexOf(end)
-  return at < 0 ? bytes : joinBytes([bytes.subarray(0, at + end.length), toBytes('\r\n')])
-}
+const TWICE = 'startResponse was called twice; a second call replaces the headers of the '
+  + 'first, and must pass the error as its third argument, excInfo'
 
-/** How deep brackets nest in a JSON text. Too deep would overflow the stack later on. */
-function depthOf(json: string): number {
-  let depth = 0
-  let deepest = 0
-  let isText = false
-  for (let at = 0; at < json.length; at++) {
-    const char = json[at]
-    if (isText && char === '\\') at++
-    else if (char === '"') isText = !isText
-    else if (isText) continue
-    else if (char === '[' || char === '{') deepest = Math.max(deepest, ++depth)
-    else if (char === ']' || char === '}') depth--
+/** Runs an application until status and headers are known: at once, if it has a list. */
+function collect(app: Application, environ: Environ): Answer | Promise<Answer> {
+  const answer: Answer = { status: '', headers: [], body: [] }
+  const written: Chunk[] = []
+  let isPassedOn = false
+  const returned = callApplication(app, environ, (status, headers, excInfo) => {
+    if (answer.status && !excInfo) throw new Error(TWICE)
+    if (isPassedOn) throw excInfo
+    Object.assign(answer, { status, headers })
+    return (chunk) => { written.push(chunk) }
+  })
+  const begin = (): void => {
+    if (!answer.status) throw new Error('The application did not call startResponse')
+    isPassedOn = true
   }
-  return deepest
+  return whenKnown(returned, (body) => {
+    const isWhole = Array.isArray(body) || environ.REQUEST_METHOD === 'HEAD'
+    if (!isWhole || !answer.status || written.length > 0) {
+      const chunks = replay(body, written, begin)
+      return chunks.next().then(() => ({ ...answer, body: chunks }))
+    }
+    begin()
+    return { ...answer, body }
+  })
 }
 
-/** Percent-encodes what may not stand in a path; a lone surrogate becomes U+FFFD. */
-function quotePath(path: string): string {
-  if (/^[\w/.~-]*$/.test(path)) return path
-  return encodeURI(path.replace(/[\ud800-\udfff]/gu, '\ufffd'))
-    .replace(/[?#]/g, encodeURIComponent)
+/**
+ * What was written, then the body, which it closes. The first step is empty: it says that
+ * the first chunk is there, until which startResponse may come, or come again.
+ */
+async function* replay(
+  body: Body, written: Chunk[] = [], begin = (): void => {},
+): AsyncGenerator<Chunk> {
+  const reader = new BodyReader(body)
+  try {
+    let step = await reader.next()
+    begin()
+    yield ''
+    for (; ; step = await reader.next()) {
+      yield* written.splice(0)
+      if (step.done) return
+      yield step.value
+    }
+  } finally {
+    await reader.end()
+  }
 }
+
+/** `wsgi.input` over bytes that are in memory, or will be: it can be read again. */
+class BufferedInput implements Input {
+  readonly whole: Promise<Uint8Array>
+  #at = 0
+
+  constructor(whole: Promise<Uint8Array>) { this.whole = whole }
+
+  async read(size = Infinity): Promise<Uint8Array> {
+    const rest = (await this.whole).subarray(this.#at)
+    const chunk = size < 0 ? rest : rest.subarray(0, size)
+    this.#at += chunk.length
+    return chunk
+  }
+  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> { yield await this.read() }
+  rewind(): void { this.#at = 0 }
+}
+
+/** Reads `wsgi.input` as far as the contract allows: CONTENT_LENGTH, else its own end. */
+async function readBody(environ: Environ, length: number | null): Promise<Uint8Array> {
+  const { 'wsgi.input': input, 'wsgi.input_terminated': isTerminated } = environ
+  if (length === 0 || (length === null && !isTerminated)) return new Uint8Array(0)
+  const bytes = await input.read(length ?? -1)
+  if (bytes.length < (length ?? 0)) {
+    throw new HTTPBadRequest(`The body has ${bytes.length} of ${length} bytes.`)
+  }
+  environ.CONTENT_LENGTH = String(bytes.length)
+  return bytes
+}
+
+const strictDecoder = /* @__PURE__ */
+  new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
+const MAX_DEPTH = 1000 // of JSON; more would overflow the stack when it is written again
+const MAX_FIELDS = 1000 // of a form
+
+function parseJson(bytes: Uint8Array): unknown {
+  const value = JSON.parse(strictDecoder.decode(bytes)) as unknown
+  let level = bytes.length > MAX_DEPTH ? [value] : []
+  for (let depth = 0; level.length > 0; depth++) {
+    if (depth > MAX_DEPTH) throw new RangeError(`it is over ${MAX_DEPTH} levels deep`)
+    level = level.flatMap((one) => isObject(one) ? Object.values(one) as unknown[] : [])
+  }
+  return value
+}
+
+const URLENCODED = 'application/x-www-form-urlencoded'
+
+/** The platform reads both kinds of forms, but as many fields as there are. */
+function parseForm(bytes: Uint8Array, type: string): Promise<FormData> {
+  const isParts = /^multipart/i.test(type)
+  const separator = isParts ? /\ncontent-disposition:/i : '&'
+  if (toText(bytes).split(separator, MAX_FIELDS + 1).length > MAX_FIELDS) {
+    throw new RangeError(`it has more than ${MAX_FIELDS} fields`)
+  }
+  const body = (isParts ? trimmed(bytes, type) : bytes) as ReturnType<Uint8Array['slice']>
+  return new globalThis.Response(body, { headers: { 'Content-Type': type } }).formData()
+}
+
+/** RFC 2046 allows text around the boundaries; the platform's parsers do not. */
+function trimmed(bytes: Uint8Array, type: string): Uint8Array {
+  const [, boundary = ''] = /;\s*boundary="?([^";\s]+)/i.exec(type) ?? []
+  const text = new TextDecoder('latin1').decode(bytes) // one character is one byte
+  const start = text.indexOf(`--${boundary}`)
+  const end = text.lastIndexOf(`--${boundary}--`) + boundary.length + 4
+  return joinBytes([bytes.subarray(Math.max(start, 0), end), toBytes('\r\n')])
+}
+
+/** The environ of `Request.blank` (webob.request.environ_from_url). */
+function blankEnviron(url: string, options: BlankOptions): Environ {
+  const { baseUrl = '', POST, method = POST === undefined ? 'GET' : 'POST' } = options
+  const [, scheme, host, raw = '', query = '', hash] = URL_PARTS.exec(url) ?? []
+  const [, baseScheme, baseHost, script = '', ...rest] = URL_PARTS.exec(baseUrl) ?? []
+  const path = decodePath(raw)
+  if (path === null || hash !== undefined || rest.some(Boolean)) {
+    throw new TypeError(`Request.blank(${show(url)}), baseUrl ${show(baseUrl)}: the path `
+      + 'must be percent-encoded UTF-8, without a #fragment, which is never sent; '
+      + 'baseUrl must have neither fragment nor query')
+  }
+  return {
+    ...makeEnviron(method, baseScheme ?? scheme, baseHost ?? host),
+    SCRIPT_NAME: decodePath(script) ?? script, PATH_INFO: path,
+    QUERY_STRING: query, REQUEST_URI: raw + (query && `?${query}`), ...options.environ,
+  }
+}
+
+const URL_PARTS = // scheme, host, path, query, fragment
+  /^(?:(https?):\/\/([^/?#]*))?([^?#]*)(?:\?([^#]*))?(#.*)?$/is
+
+function makeEnviron(method: string, scheme = 'http', host = 'localhost'): Environ {
+  const name = host.replace(/:\d*$/, '')
+  const port = /:(\d+)$/.exec(host)?.[1] ?? (/^https$/i.test(scheme) ? '443' : '80')
+  return {
+    REQUEST_METHOD: method, SCRIPT_NAME: '', PATH_INFO: '', QUERY_STRING: '',
+    SERVER_NAME: name, SERVER_PORT: port, SERVER_PROTOCOL: 'HTTP/1.0',
+    HTTP_HOST: `${name}:${port}`,
+    'wsgi.version': [1, 0], 'wsgi.url_scheme': scheme.toLowerCase(),
+    'wsgi.input': new BufferedInput(Promise.resolve(new Uint8Array(0))),
+    'wsgi.errors': { write: (text) => { console.error(text.trimEnd()) } },
+    'wsgi.multithread': false, 'wsgi.multiprocess': false, 'wsgi.run_once': false,
+  }
+}
+
+/** Fields are urlencoded; with a File among them they are multipart, by the platform. */
+function setForm(req: Request, fields: NonNullable<BlankOptions['POST']>): void {
+  const { environ, method, contentType } = req
+  if (method === 'GET') throw new TypeError('Request.blank: a GET has no form')
+  const pairs = isChunk(fields) ? [] : pairsOf(fields)
+  const hasFile = pairs.some(([, value]) => isObject(value))
+  const isMultipart = hasFile || contentType.startsWith('multipart/')
+  const form = isMultipart ? new FormData() : new URLSearchParams()
+  for (const [name, value] of pairs) form.append(name, value as string)
+  if (form instanceof URLSearchParams) {
+    environ.CONTENT_TYPE ??= URLENCODED
+    req.body = isChunk(fields) ? fields : String(form)
+  } else {
+    const writer = new globalThis.Response(form)
+    const bytes = writer.arrayBuffer().then((buffer) => new Uint8Array(buffer))
+    environ.CONTENT_TYPE = writer.headers.get('Content-Type') ?? ''
+    environ['wsgi.input'] = new BufferedInput(bytes)
+    environ['wsgi.input_terminated'] = true // the length is known once it is written
+  }
+}
+
+/** Percent-encodes what may not stand in a path. */
+const quotePath = (path: string): string => /^[\w/.~-]*$/.test(path) ? path
+  : encodeURI(path).replace(/[?#]/g, encodeURIComponent)
 
 /** Percent-decodes a path, once; null if it is not UTF-8. '%zz' stays as it is. */
 function decodePath(path: string): string | null {
@@ -564,180 +672,65 @@ function decodePath(path: string): string | null {
   }
 }
 
-/** The environ of `Request.blank` (webob.request.environ_from_url). */
-function blankEnviron(url: string, options: BlankOptions): Environ {
-  const [, scheme = 'http', host = 'localhost', target = url] =
-    /^(https?):\/\/([^/?#]*)(.*)$/is.exec(url) ?? []
-  const [, raw = '', query = '', hash] = /^([^?#]*)\??([^#]*)(#.*)?$/s.exec(target) ?? []
-  const path = decodePath(raw)
-  if (path === null || hash !== undefined) {
-    throw new TypeError(`Request.blank(${show(url)}): the path must be percent-encoded `
-      + 'UTF-8, without a #fragment, which is never sent; use encodeURI()')
-  }
-  const { baseUrl = '', method = options.POST === undefined ? 'GET' : 'POST' } = options
-  const [, baseScheme, baseHost, script = '', rest] =
-    /^(?:(https?):)?(?:\/\/([^/?#]*))?([^?#]*)(.*)$/is.exec(baseUrl) ?? []
-  if (rest) throw new TypeError(`baseUrl ${show(baseUrl)} must have no query or fragment`)
-  const environ = makeEnviron(method, baseScheme ?? scheme, baseHost || host)
-  environ.SCRIPT_NAME = decodePath(script) ?? script
-  environ.PATH_INFO = path
-  environ.QUERY_STRING = query
-  environ.REQUEST_URI = target
-  return Object.assign(environ, options.environ)
-}
+/** The headers of a response: a view over its headerlist, names in any case. */
+class Headers {
+  readonly #list: HeaderList
+  constructor(list: HeaderList) { this.#list = list }
 
-function makeEnviron(method: string, scheme: string, host: string): Environ {
-  const port = /:(\d+)$/.exec(host)?.[1] ?? (/^https$/i.test(scheme) ? '443' : '80')
-  const name = host.replace(/:\d*$/, '')
-  return {
-    REQUEST_METHOD: method, SCRIPT_NAME: '', PATH_INFO: '', QUERY_STRING: '',
-    SERVER_NAME: name, SERVER_PORT: port, SERVER_PROTOCOL: 'HTTP/1.0',
-    HTTP_HOST: `${name}:${port}`,
-    'wsgi.version': [1, 0], 'wsgi.url_scheme': scheme.toLowerCase(),
-    'wsgi.input': new BufferedInput(new Uint8Array(0)),
-    'wsgi.errors': { write: (text) => { console.error(text.trimEnd()) } },
-    'wsgi.multithread': false, 'wsgi.multiprocess': false, 'wsgi.run_once': false,
-  }
-}
-
-function setForm(req: Request, fields: NonNullable<BlankOptions['POST']>): void {
-  if (req.method === 'GET') throw new TypeError('Request.blank: a GET has no form')
-  const isText = isChunk(fields)
-  const pairs = isText ? [] : pairsOf(fields)
-  const hasFile = pairs.some(([, value]) => isObject(value))
-  if (!hasFile && !req.contentType.startsWith('multipart/')) {
-    req.environ.CONTENT_TYPE ??= URLENCODED
-    const texts = pairs.map(([name, value]): [string, string] => [name, String(value)])
-    req.body = isText ? fields : new URLSearchParams(texts).toString()
-    return
-  }
-  const form = new FormData()
-  for (const [name, value] of pairs) {
-    form.append(name, (isObject(value) ? value : String(value)) as Blob)
-  }
-  const writer = new globalThis.Response(form) // the platform writes multipart
-  req.environ.CONTENT_TYPE = writer.headers.get('Content-Type') ?? ''
-  req.environ['wsgi.input_terminated'] = true // the length is known once it is written
-  const bytes = writer.arrayBuffer().then((buffer) => new Uint8Array(buffer))
-  req.environ['wsgi.input'] = new BufferedInput(bytes)
-}
-
-/** Reads `wsgi.input` as far as the contract allows: CONTENT_LENGTH, else its own end. */
-async function readBody(req: Request): Promise<Uint8Array> {
-  const { 'wsgi.input': input, 'wsgi.input_terminated': isTerminated } = req.environ
-  const length = req.contentLength ?? (isTerminated ? Infinity : 0)
-  if (length === 0) return new Uint8Array(0)
-  const bytes = await (length === Infinity ? input.read() : input.read(length))
-  if (length !== Infinity && bytes.length < length) {
-    throw new HTTPBadRequest(`The body has ${bytes.length} of ${length} bytes.`)
-  }
-  req.contentLength = bytes.length
-  return bytes
-}
-
-/** `wsgi.input` over bytes that are in memory, or will be: it can be read again. */
-class BufferedInput implements Input {
-  readonly whole: Promise<Uint8Array>
-  #at = 0
-
-  constructor(bytes: Uint8Array | Promise<Uint8Array>) {
-    this.whole = Promise.resolve(bytes)
-    this.whole.catch(() => {}) // a failure is for those who read
-  }
-
-  async read(size = Infinity): Promise<Uint8Array> {
-    const bytes = await this.whole
-    const chunk = bytes.subarray(this.#at, size < 0 ? bytes.length : this.#at + size)
-    this.#at += chunk.length
-    return chunk
-  }
-
-  rewind(): void { this.#at = 0 }
-
-  async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
-    const chunk = await this.read()
-    if (chunk.length > 0) yield chunk
-  }
-}
-
-const TWICE = 'startResponse was called twice; a second call replaces the headers of the '
-  + 'first, and must pass the error as its third argument, excInfo'
-
-type Answer = { status: string; headers: HeaderList; body: Body }
-
-/** Runs an application until status and headers are known: at once, if it has a list. */
-function collect(app: Application, environ: Environ): Answer | Promise<Answer> {
-  const starts: { status: string; headers: HeaderList }[] = []
-  const written: Chunk[] = []
-  let isPassedOn = false
-  const returned = callApplication(app, environ, (status, headers, excInfo) => {
-    if (starts.length > 0 && !excInfo) throw new Error(TWICE)
-    if (isPassedOn) throw excInfo
-    starts[0] = { status, headers }
-    return (chunk) => { written.push(chunk) }
-  })
-  const finish = (body: Body): Answer => {
-    if (!starts[0]) throw new Error('The application did not call startResponse')
-    isPassedOn = true
-    return { ...starts[0], body }
-  }
-  return whenKnown(returned, (body) => {
-    const isList = Array.isArray(body) || environ.REQUEST_METHOD === 'HEAD'
-    const isReady = isList && starts.length > 0 && written.length === 0
-    return isReady ? finish(body) : pulled(new BodyReader(body), written, finish)
-  })
-}
-
-/** Until the first chunk startResponse may come, or come again: pulls that one. */
-async function pulled(
-  reader: BodyReader, written: Chunk[], finish: (body: Body) => Answer,
-): Promise<Answer> {
-  try {
-    const body = replay(reader, written, await reader.next())
-    return finish(Object.assign(body, { close: () => reader.end() }))
-  } catch (error) {
-    await reader.end()
-    throw error
-  }
-}
-
-/** What was written and what was pulled already, then the rest; closes the body. */
-async function* replay(
-  reader: BodyReader, written: Chunk[] = [], first?: IteratorResult<Chunk>,
-): AsyncGenerator<Chunk> {
-  try {
-    for (let step = first ?? await reader.next(); ; step = await reader.next()) {
-      for (const chunk of written.splice(0)) yield chunk
-      if (step.done) return
-      yield step.value
+  entries(): IterableIterator<[string, string]> { return this.#list.values() }
+  append(name: string, value: string): void { this.#list.push([name, value]) }
+  /** Replaces all headers of this name, in the place of the first; null removes them. */
+  set(name: string, value: string | null): void {
+    const isSame = sameName(name)
+    const at = this.#list.findIndex(isSame)
+    if (at < 0) {
+      if (value !== null) this.append(name, value)
+      return
     }
-  } finally {
-    await reader.end()
+    const later = this.#list.splice(at).filter((header) => !isSame(header))
+    if (value !== null) later.unshift([name, value])
+    this.#list.push(...later)
   }
+  delete(name: string): void { this.set(name, null) }
+  getAll(name: string): string[] {
+    return [...this.entries()].filter(sameName(name)).map(([, value]) => value)
+  }
+  get(name: string): string | null { return this.#list.find(sameName(name))?.[1] ?? null }
+  has(name: string): boolean { return this.get(name) !== null }
+  *keys(): Generator<string> { for (const [name] of this.entries()) yield name }
+  [Symbol.iterator](): IterableIterator<[string, string]> { return this.entries() }
 }
 
-/** The headers of a request, by their own names; they live in environ. */
-class RequestHeaders {
+function sameName(name: string): (header: [name: string, value: string]) => boolean {
+  const key = name.toLowerCase()
+  return ([other]) => other.length === key.length && other.toLowerCase() === key
+}
+
+/** The headers of a request, which are in environ. */
+class RequestHeaders extends Headers {
   readonly #environ: Environ
 
-  constructor(environ: Environ) { this.#environ = environ }
-
-  get(name: string): string | null {
-    const value = this.#environ[headerKey(name)]
-    return typeof value === 'string' ? value : null
+  constructor(environ: Environ) {
+    super([])
+    this.#environ = environ
   }
-  has(name: string): boolean { return this.get(name) !== null }
-  set(name: string, value: string): void { this.#environ[headerKey(name)] = value }
-  delete(name: string): void { delete this.#environ[headerKey(name)] }
-
-  *entries(): Generator<[name: string, value: string]> {
+  override get(name: string): string | null {
+    return this.#environ[headerKey(name) as `HTTP_${string}`] ?? null
+  }
+  override set(name: string, value: string | null): void {
+    if (value === null) delete this.#environ[headerKey(name)]
+    else this.#environ[headerKey(name)] = value
+  }
+  override append(name: string, value: string): void {
+    const earlier = this.get(name)
+    this.set(name, earlier === null ? value : `${earlier}, ${value}`)
+  }
+  override *entries(): Generator<[name: string, value: string]> {
     for (const [key, value] of Object.entries(this.#environ)) {
-      const isHeader = /^(HTTP_|CONTENT_TYPE$|CONTENT_LENGTH$)/.test(key)
-      if (isHeader && typeof value === 'string') yield [headerName(key), value]
+      const isHeader = /^(HTTP_|CONTENT_(TYPE|LENGTH)$)/.test(key)
+      if (isHeader && value !== undefined) yield [headerName(key), String(value)]
     }
   }
-  *keys(): Generator<string> { for (const [name] of this.entries()) yield name }
-  [Symbol.iterator](): Generator<[name: string, value: string]> { return this.entries() }
 }
 
 /** 'X-Auth-Token' -> 'HTTP_X_AUTH_TOKEN' (RFC 3875 section 4.1.18) */
@@ -751,64 +744,45 @@ const headerName = (key: string): string => key.replace('HTTP_', '').toLowerCase
   .replaceAll('_', '-').replace(/(^|-)[^-]/g, (start) => start.toUpperCase())
 
 /** Name to value; the last of a name wins (RFC 6265 section 5.4). */
-function parseCookies(environ: Environ): Map<string, string> {
-  const cookies = new Map<string, string>()
-  for (const pair of (environ['HTTP_COOKIE'] ?? '').split(/[;,]/)) {
-    const [, name, value = ''] =
-      /^([^\s=;,"$][^\s=;,"]*)\s*=\s*(.*)$/s.exec(pair.trim()) ?? []
-    if (name) cookies.set(name, unquoteCookie(value))
-  }
-  return cookies
+function parseCookies({ HTTP_COOKIE: header = '' }: Environ): Map<string, string> {
+  const pairs = header.split(/[;,]/).map((pair) =>
+    /^([^\s=;,"$][^\s=;,"]*)\s*=\s*(.*)$/s.exec(pair.trim()) ?? [])
+  return new Map(pairs.flatMap(([, name, value = '']) =>
+    name ? [[name, unquoteCookie(value)]] : []))
 }
 
 /** A quoted value spells the bytes that may not stand in a cookie in octal. */
 function unquoteCookie(value: string): string {
   const inner = /^"(.*)"$/s.exec(value)?.[1] ?? value
   if (!inner.includes('\\')) return inner
-  const bytes: number[] = []
-  for (const [, octal, char = ''] of inner.matchAll(/\\([0-3][0-7][0-7])|\\?([^])/g)) {
-    if (octal) bytes.push(parseInt(octal, 8))
-    else bytes.push(...encoder.encode(char))
-  }
+  const bytes = [...inner.matchAll(/\\([0-3][0-7][0-7])|\\?([^])/g)].flatMap(
+    ([, octal, char = '']) => octal ? [parseInt(octal, 8)] : [...encoder.encode(char)])
   return toText(Uint8Array.from(bytes))
 }
 
 /** Accept: which of our types suits the client best (RFC 9110 section 12.5.1). */
 class Accept {
-  /** null where the client did not say, or not in valid words. */
-  readonly #ranges: { range: string; quality: number }[] | null
+  readonly #ranges: string[]
 
-  constructor(header: string | null | undefined) {
-    const parts = (header ?? '').split(',').map(squeezed).filter(Boolean)
-    const isValid = parts.every((part) => MEDIA_RANGE.test(part))
-    this.#ranges = typeof header === 'string' && isValid ? parts.map((part) => {
-      const [range = '', quality] = part.split(/;q=/, 2)
-      return { range, quality: parseFloat(quality ?? '1') }
-    }) : null
+  constructor(header = '*/*') {
+    const ranges = header.split(',').map(squeezed).filter(Boolean)
+    const isValid = ranges.every((range) => MEDIA_RANGE.test(range))
+    this.#ranges = isValid ? ranges : ['*/*'] // what is not in valid words says nothing
   }
 
-  /** The offers that the client takes, best first; all of them where it did not say. */
-  acceptableOffers(offers: readonly string[]): [offer: string, quality: number][] {
-    return offers.map((offer): [string, number] => [offer, this.quality(offer)])
-      .filter(([, quality]) => quality > 0)
-      .sort(([, a], [, b]) => b - a)
-  }
-
-  /** The best of the offers, or null: then 406 is the answer. */
+  /** The best of the offers, of equals the first; or null: then 406 is the answer. */
   bestMatch(offers: readonly string[]): string | null {
-    return this.acceptableOffers(offers)[0]?.[0] ?? null
+    const weights = offers.map((offer) => this.#weight(squeezed(offer)))
+    const most = Math.max(0, ...weights)
+    return most > 0 ? offers[weights.indexOf(most)] ?? null : null
   }
 
   /** 0 to 1: the weight of the most specific range that fits. */
-  quality(offer: string): number {
-    if (!this.#ranges) return 1
-    const full = squeezed(offer)
-    const type = full.split(';', 1)[0] as string
-    for (const wanted of new Set([full, type, type.replace(/\/.*/, '/*'), '*/*'])) {
-      const found = this.#ranges.find(({ range }) => range === wanted)
-      if (found) return found.quality
-    }
-    return 0
+  #weight(offer: string): number {
+    const type = offer.replace(/;.*/, '')
+    const [best] = [offer, type, type.replace(/\/.*/, '/*'), '*/*'].flatMap((wanted) =>
+      this.#ranges.filter((range) => range.replace(/;q=.*/, '') === wanted))
+    return best === undefined ? 0 : parseFloat(/;q=(.*)/.exec(best)?.[1] ?? '1')
   }
 }
 
@@ -837,10 +811,10 @@ export type ResponseOptions = Partially<{
   etag: string
 }>
 
-/** RFC 6265 section 4.1.1; `maxAge` is in seconds, `overwrite` drops one set before. */
+/** RFC 6265 section 4.1.1; `maxAge` is in seconds. */
 export type CookieOptions = Partially<{
   path: string | null; domain: string | null; maxAge: number | null; expires: Date | null
-  secure: boolean; httpOnly: boolean; sameSite: string | null; overwrite: boolean
+  secure: boolean; httpOnly: boolean; sameSite: string | null
 }>
 
 /**
@@ -859,37 +833,32 @@ export class Response {
   #body: Body = []
 
   constructor(init: ResponseOptions | Chunk = {}) {
-    const options = typeof init === 'object' && !isChunk(init) ? init : { body: init }
-    const { status, headerlist, headers = [], json, text = '' } = options
+    const options: ResponseOptions = isChunk(init) ? { body: init } : init
+    const { status, headerlist, headers = [], json, text, body = '', appIter } = options
     if (status !== undefined) this.status = status
     this.headerlist = headerlist ?? []
     const mayHaveBody = !/^(1|204|205|304)/.test(this.#status)
-    if (!headerlist && mayHaveBody) this.#addType(options)
+    if (mayHaveBody && !headerlist) this.#addType(options)
     for (const [name, value] of pairsOf(headers)) {
-      if (name.toLowerCase() === 'content-type') this.headers.set(name, value)
-      else this.headers.append(name, value)
+      if (/^content-type$/i.test(name)) this.headers.set(name, value)
+      else this.headerlist.push([name, value])
     }
-    if (options.appIter) this.#body = options.appIter
-    else if (json !== undefined) this.#setChunk(packed(JSON.stringify(json)))
-    else if (mayHaveBody) this.body = options.body ?? toBytes(text)
-    this.#addNamed(options)
+    if (appIter) this.#body = appIter
+    else if (mayHaveBody && json !== undefined) this.#put(packed(JSON.stringify(json)))
+    else if (mayHaveBody && text !== undefined) this.#put(packed(text))
+    else if (mayHaveBody) this.body = body
+    for (const option in options) {
+      const value = options[option as keyof ResponseOptions] ?? null
+      const name = HEADER_OPTIONS.get(option)
+      if (name && value !== null) this.headers.set(name, headerText(name, value))
+    }
   }
 
   #addType({ contentType, charset = 'UTF-8', json, body }: ResponseOptions): void {
+    const { defaultContentType } = this.constructor as typeof Response
     const isJson = json !== undefined && body === undefined
-    const type = contentType || (isJson ? 'application/json'
-      : (this.constructor as typeof Response).defaultContentType)
+    const type = contentType || (isJson ? JSON_TYPE : defaultContentType)
     this.headerlist.push(['Content-Type', withCharset(type, charset)])
-  }
-
-  #addNamed(options: ResponseOptions): void {
-    for (const [option, name] of HEADER_OPTIONS) {
-      const value = options[option]
-      if (value === undefined || value === null) continue
-      const text = value instanceof Date ? value.toUTCString()
-        : typeof value === 'object' ? value.join(', ') : String(value)
-      this.headers.set(name, option === 'etag' ? `"${text}"` : text)
-    }
   }
 
   /** '201 Created'; may be set as 201, '201' or '201 Whatever'. */
@@ -906,23 +875,23 @@ export class Response {
   get statusCode(): number { return Number(this.#status.slice(0, 3)) }
   set statusCode(value: number) { this.status = value }
 
-  get headers(): ResponseHeaders { return new ResponseHeaders(this.headerlist) }
+  get headers(): Headers { return new Headers(this.headerlist) }
 
-  /** The body as it is sent. Setting an iterable drops Content-Length. */
+  /** The body as it is sent. */
   get body(): Body { return this.#body }
   set body(value: Chunk | Body) {
-    if (isChunk(value)) {
-      this.#setChunk(this.#encode(value))
-      return
-    }
+    if (isChunk(value)) this.#put(this.#encode(value))
+    else this.appIter = value
+  }
+  /** The body as an iterable. Setting it drops Content-Length. */
+  get appIter(): Body { return this.#body }
+  set appIter(value: Body) {
     if (!isIterable(value)) throw new TypeError(`body ${show(value)} must be iterable`)
     this.#body = value
     this.contentLength = null
   }
-  get appIter(): Body { return this.#body }
-  set appIter(value: Body) { this.body = value }
 
-  #setChunk(chunk: Chunk): void {
+  #put(chunk: Chunk): void {
     this.#body = [chunk]
     this.contentLength = chunk.length
   }
@@ -937,11 +906,8 @@ export class Response {
   /** Appends to a body that is in memory: what wsgify does with a handler's text. */
   write(chunk: Chunk): void {
     if (!(Symbol.iterator in this.#body)) throw new TypeError('A stream takes no write()')
-    const isList = Array.isArray(this.#body)
     const chunks = [...this.#body as Iterable<Chunk>, this.#encode(chunk)]
-    const bytes = joinBytes(chunks.map(toBytes))
-    this.#body = [bytes]
-    if (!isList || this.contentLength !== null) this.contentLength = bytes.length
+    this.#put(joinBytes(chunks.map(toBytes)))
   }
 
   /** 'text/html', without parameters. Setting it drops them, and gives text a charset. */
@@ -950,16 +916,6 @@ export class Response {
   }
   set contentType(value: string | null) {
     this.headers.set('Content-Type', value ? withCharset(value, 'UTF-8') : null)
-  }
-  get charset(): string | null {
-    const type = this.headers.get('Content-Type') ?? ''
-    return /;\s*charset="?([^\s";]+)/i.exec(type)?.[1] ?? null
-  }
-  set charset(value: string | null) {
-    const type = this.headers.get('Content-Type')
-    if (type === null) throw new TypeError('A charset needs a contentType: set it first')
-    const bare = type.replace(/;\s*charset="?[^";]*"?/i, '')
-    this.headers.set('Content-Type', value === null ? bare : `${bare}; charset=${value}`)
   }
   get contentLength(): number | null {
     const length = this.headers.get('Content-Length')
@@ -972,33 +928,26 @@ export class Response {
   set location(value: string | null) { this.headers.set('Location', value) }
 
   setCookie(name: string, value: string | null = '', options: CookieOptions = {}): void {
-    if (options.overwrite) this.unsetCookie(name)
     this.headerlist.push(['Set-Cookie', makeCookie(name, value, options)])
   }
   /** Tells the client to forget a cookie; path and domain must be as when it was set. */
   deleteCookie(name: string, options: { path?: string; domain?: string } = {}): void {
     this.setCookie(name, null, options)
   }
-  /** Takes back a cookie that this response would have set. */
-  unsetCookie(name: string): void {
-    const kept = this.headers.getAll('Set-Cookie')
-      .filter((cookie) => !cookie.startsWith(`${name}=`))
-    this.headers.delete('Set-Cookie')
-    for (const cookie of kept) this.headers.append('Set-Cookie', cookie)
-  }
 
   /** The whole body, gathered if it was a stream; it stays readable. */
   async bytes(): Promise<Uint8Array> {
     const chunks: Uint8Array[] = []
-    const body = replay(new BodyReader(this.#body))
-    for await (const chunk of body) chunks.push(toBytes(chunk))
+    for await (const chunk of replay(this.#body)) chunks.push(toBytes(chunk))
     const bytes = joinBytes(chunks)
-    const length = this.contentLength ?? bytes.length
-    if (bytes.length > 0 && bytes.length !== length) {
-      throw new Error(`Content-Length is ${length}, the body has ${bytes.length} bytes`)
+    const { length } = bytes
+    const declared = this.contentLength
+    if (length > 0 && declared !== null && declared !== length) {
+      throw new Error(`Content-Length is ${declared}, the body has ${length} bytes`)
     }
+    const isOne = Array.isArray(this.#body) && this.#body.length === 1
     this.#body = [bytes]
-    if (bytes.length > 0) this.contentLength = length
+    if (length > 0 && !isOne) this.contentLength = length
     return bytes
   }
   async text(): Promise<string> { return toText(await this.bytes()) }
@@ -1012,10 +961,17 @@ export class Response {
   }
 }
 
-const HEADER_OPTIONS = [['location', 'Location'], ['contentLength', 'Content-Length'],
-  ['vary', 'Vary'], ['allow', 'Allow'], ['cacheControl', 'Cache-Control'],
-  ['retryAfter', 'Retry-After'], ['etag', 'ETag'], ['lastModified', 'Last-Modified'],
-] as const
+const JSON_TYPE = 'application/json'
+const HEADER_OPTIONS = /* @__PURE__ */ new Map([['location', 'Location'],
+  ['contentLength', 'Content-Length'], ['vary', 'Vary'], ['allow', 'Allow'],
+  ['cacheControl', 'Cache-Control'], ['retryAfter', 'Retry-After'], ['etag', 'ETag'],
+  ['lastModified', 'Last-Modified']])
+
+function headerText(name: string, value: unknown): string {
+  if (value instanceof Date) return value.toUTCString()
+  const text = Array.isArray(value) ? value.join(', ') : String(value)
+  return name === 'ETag' ? `"${text}"` : text
+}
 
 /** ASCII stays text: its length is known, and Node sends it together with the head. */
 const packed = (text: string): Chunk => /^[\x00-\x7f]*$/.test(text) ? text : toBytes(text)
@@ -1027,59 +983,51 @@ const withCharset = (type: string, charset: string | null): string =>
 
 /** Location goes out absolute, and never points where the application did not mean. */
 function wireHeaders(headers: HeaderList, environ: Environ): HeaderList {
-  const isLocation = (name: string): boolean => /^location$/i.test(name)
-  if (!headers.some(([name]) => isLocation(name))) return headers
-  return headers.map(([name, value]) =>
-    [name, isLocation(name) ? absoluteLocation(value, environ) : value])
+  const isLocation = sameName('Location')
+  if (!headers.some(isLocation)) return headers
+  return headers.map((header) =>
+    isLocation(header) ? [header[0], absoluteLocation(header[1], environ)] : header)
 }
 
 /**
- * '/new' -> 'http://localhost/new'. Tab, CR and LF are dropped, as browsers do. What then
- * starts with '//' names another host: the second slash is escaped (CVE-2024-42353).
+ * '/new' -> 'http://localhost/new' (RFC 3986 section 5.2), respelling nothing. Tab, CR
+ * and LF are dropped, as browsers do. What then starts with '//' names another host: the
+ * second slash is escaped (CVE-2024-42353).
  */
 function absoluteLocation(location: string, environ: Environ): string {
   const clean = location.replace(/[\t\r\n]/g, '')
+    .replace(/^([/\\])([/\\])/, (both) => both === '//' ? '/%2f' : '/%5c')
+  const { hostUrl, path } = new Request(environ)
   if (/^[a-z][a-z0-9+.-]*:/i.test(clean)) return clean
-  const safe = clean.replace(/^([/\\])([/\\])/, (_, first: string, second: string) =>
-    first === '/' && second === '/' ? '/%2f' : '/%5c')
-  return joinUrl(new Request(environ).pathUrl, safe)
-}
-
-/** Resolves a reference against a URL (RFC 3986 section 5) without respelling either. */
-function joinUrl(base: string, reference: string): string {
-  if (/^([?#]|$)/.test(reference)) return base + reference
-  const [, origin = '', path = ''] = /^([a-z]+:\/\/[^/]*)(.*)$/i.exec(base) ?? []
-  const [, target = '', suffix = ''] = /^([^?#]*)(.*)$/s.exec(reference) ?? []
-  const whole = target.startsWith('/') ? target : path.replace(/[^/]*$/, '') + target
+  if (/^([?#]|$)/.test(clean)) return hostUrl + path + clean
+  const [, target = '', suffix = ''] = /^([^?#]*)(.*)$/s.exec(clean) ?? []
+  const folder = target.startsWith('/') ? '' : path.replace(/\/?[^/]*$/, '/')
+  const whole = folder + target
   const kept: string[] = []
-  for (const segment of whole.split('/').slice(1)) {
+  for (const segment of whole.replace(/(\/\.\.?)$/, '$1/').split('/').slice(1)) {
     if (segment === '..') kept.pop()
     else if (segment !== '.') kept.push(segment)
   }
-  if (/\/\.\.?$/.test(whole)) kept.push('')
-  return `${origin}/${kept.join('/')}${suffix}`
+  return `${hostUrl}/${kept.join('/')}${suffix}`
 }
 
 function makeCookie(name: string, value: string | null, options: CookieOptions): string {
   const { path = '/', domain, expires, secure, httpOnly, sameSite } = options
-  const isToken = /^[\w!#$%&'*+.^`|~-]+$/.test(name)
-  if (!isToken || /[\x00-\x1f\x7f;]|[^\x00-\xff]/.test(`${path ?? ''}${domain ?? ''}`)) {
-    throw new TypeError(`The cookie ${show(name)}: its name must be a token, and path `
-      + 'and domain must not hold ";" or control characters')
-  }
-  if (sameSite && !(secure ? /^(strict|lax|none)$/i : /^(strict|lax)$/i).test(sameSite)) {
-    throw new TypeError(`sameSite ${show(sameSite)}: use strict, lax or, if secure, none`)
+  const isValid = /^[\w!#$%&'*+.^`|~-]+$/.test(name)
+    && /^[\x20-\x3a\x3c-\x7e\x80-\xff]*$/.test(`${path ?? ''}${domain ?? ''}`)
+    && (secure ? /^(strict|lax|none)$/i : /^(strict|lax)$/i).test(sameSite ?? 'lax')
+  if (!isValid) {
+    throw new TypeError(`The cookie ${JSON.stringify({ name, ...options })}: name must be`
+      + ' a token, path and domain must not hold ";" or control characters, sameSite '
+      + 'must be strict, lax or, if secure, none')
   }
   const left = expires ? Math.round((expires.getTime() - Date.now()) / 1000) : undefined
   const maxAge = value === null ? 0 : options.maxAge ?? left
-  const end = new Date(value === null ? 0 : Date.now() + (maxAge ?? 0) * 1000)
+  const end = new Date(maxAge ? Date.now() + maxAge * 1000 : 0).toUTCString()
   return [
-    `${name}=${quoteCookie(value ?? '')}`,
-    domain && `Domain=${domain}`,
-    maxAge !== undefined && `Max-Age=${Math.trunc(maxAge)}; Expires=${end.toUTCString()}`,
-    path && `Path=${path}`,
-    secure && 'secure',
-    httpOnly && 'HttpOnly',
+    `${name}=${quoteCookie(value ?? '')}`, domain && `Domain=${domain}`,
+    maxAge !== undefined && `Max-Age=${Math.trunc(maxAge)}; Expires=${end}`,
+    path && `Path=${path}`, secure && 'secure', httpOnly && 'HttpOnly',
     sameSite && `SameSite=${sameSite}`,
   ].filter(Boolean).join('; ')
 }
@@ -1091,42 +1039,6 @@ function quoteCookie(value: string): string {
     byte >= 0x20 && byte < 0x7f && !'",;\\'.includes(String.fromCharCode(byte))
       ? String.fromCharCode(byte) : `\\${byte.toString(8).padStart(3, '0')}`)
   return `"${quoted.join('')}"`
-}
-
-/** The headers of a response: a view over its headerlist, names in any case. */
-class ResponseHeaders {
-  readonly #list: HeaderList
-
-  constructor(list: HeaderList) { this.#list = list }
-
-  get(name: string): string | null {
-    const key = name.toLowerCase()
-    for (const [other, value] of this.#list) if (other.toLowerCase() === key) return value
-    return null
-  }
-  getAll(name: string): string[] {
-    const key = name.toLowerCase()
-    return this.#list.flatMap(([other, text]) => other.toLowerCase() === key ? text : [])
-  }
-  has(name: string): boolean { return this.get(name) !== null }
-  append(name: string, value: string): void { this.#list.push([name, value]) }
-  delete(name: string): void { this.set(name, null) }
-
-  /** Replaces all headers of this name, in the place of the first; null removes them. */
-  set(name: string, value: string | null): void {
-    const key = name.toLowerCase()
-    const at = this.#list.findIndex(([other]) => other.toLowerCase() === key)
-    if (at < 0) {
-      if (value !== null) this.append(name, value)
-      return
-    }
-    const kept = this.#list.filter(([other]) => other.toLowerCase() !== key)
-    if (value !== null) kept.splice(at, 0, [name, value])
-    this.#list.splice(0, this.#list.length, ...kept)
-  }
-  keys(): IterableIterator<string> { return this.#list.map(([name]) => name).values() }
-  entries(): IterableIterator<[string, string]> { return this.#list.values() }
-  [Symbol.iterator](): IterableIterator<[string, string]> { return this.entries() }
 }
 
 /** 404 -> 'Not Found'; a code without a name takes its class's. */
@@ -1149,15 +1061,15 @@ const STATUS: Record<number, [reason: string, words?: string, title?: string]> =
   305: ['Use Proxy', 'The resource must be accessed through a proxy located at'],
   307: ['Temporary Redirect', 'The resource has been moved to'],
   308: ['Permanent Redirect', 'The resource has been moved to'],
-  400: ['Bad Request'], 405: ['Method Not Allowed'], 406: ['Not Acceptable'],
-  415: ['Unsupported Media Type'], 418: ["I'm a teapot"], 426: ['Upgrade Required'],
+  400: ['Bad Request'],
   401: ['Unauthorized', 'This server could not verify that you are authorized to access '
     + 'the document you requested. Either you supplied the wrong credentials (e.g., bad '
     + 'password), or your browser does not understand how to supply the credentials '
     + 'required.'],
   402: ['Payment Required', 'Access was denied for financial reasons.'],
   403: ['Forbidden', 'Access was denied to this resource.'],
-  404: ['Not Found', 'The resource could not be found.'],
+  404: ['Not Found', 'The resource could not be found.'], 405: ['Method Not Allowed'],
+  406: ['Not Acceptable'],
   407: ['Proxy Authentication Required', 'Authentication with a local proxy is needed.'],
   408: ['Request Timeout',
     'The server has waited too long for the request to be sent by the client.'],
@@ -1168,14 +1080,15 @@ const STATUS: Record<number, [reason: string, words?: string, title?: string]> =
   413: ['Request Entity Too Large',
     'The body of your request was too large for this server.'],
   414: ['Request URI Too Long', 'The request URI was too long for this server.',
-    'Request-URI Too Long'],
+    'Request-URI Too Long'], 415: ['Unsupported Media Type'],
   416: ['Requested Range Not Satisfiable', 'The Range requested is not available.',
     'Request Range Not Satisfiable'],
-  417: ['Expectation Failed', 'Expectation failed.'],
+  417: ['Expectation Failed', 'Expectation failed.'], 418: ["I'm a teapot"],
   422: ['Unprocessable Entity', 'Unable to process the contained instructions'],
   423: ['Locked', 'The resource is locked'],
   424: ['Failed Dependency', 'The method could not be performed because the requested '
     + 'action dependended on another action and that action failed'],
+  426: ['Upgrade Required'],
   428: ['Precondition Required', 'This request is required to be conditional'],
   429: ['Too Many Requests',
     'The client has sent too many requests in a given amount of time'],
@@ -1183,13 +1096,14 @@ const STATUS: Record<number, [reason: string, words?: string, title?: string]> =
   451: ['Unavailable for Legal Reasons',
     'The resource is not available due to legal reasons.',
     'Unavailable For Legal Reasons'],
-  500: ['Internal Server Error'], 501: ['Not Implemented'], 510: ['Not Extended'],
+  500: ['Internal Server Error'], 501: ['Not Implemented'],
   502: ['Bad Gateway', 'Bad gateway.'],
   503: ['Service Unavailable',
     'The server is currently unavailable. Please try again at a later time.'],
   504: ['Gateway Timeout', 'The gateway has timed out.'],
   505: ['HTTP Version Not Supported', 'The HTTP version is not supported.'],
   507: ['Insufficient Storage', 'There was not enough space to save the resource'],
+  510: ['Not Extended'],
   511: ['Network Authentication Required', 'Network authentication is required'],
 }
 
@@ -1202,20 +1116,20 @@ const STATUS: Record<number, [reason: string, words?: string, title?: string]> =
 //      "message":"The resource could not be found."}
 
 /** How an HTTP error is made; the client sees `detail` after the explanation. */
-export type HTTPErrorOptions = Partially<{
+export type HTTPErrorOptions = Omit<ResponseOptions, 'status' | 'body'> & Partially<{
   detail: string | null; comment: string | null; explanation: string
-  headers: HeaderList | Record<string, string>
-  location: string | null
   /** Redirects to the request's own URL with a slash added. */
   addSlash: boolean
-  /** A body of its own is sent as it is. */
-  body: Chunk; text: string; contentType: string; charset: string
+  /** A body of its own is sent as it is, whatever Accept says. */
+  body: Chunk
 }>
 
 /** The type of the classes in the table: `new HTTPNotFound('no such server')`. */
 export interface HTTPErrorClass {
   new (detail?: string | HTTPErrorOptions, options?: HTTPErrorOptions): HTTPException
   readonly prototype: HTTPException
+  readonly code: number
+  readonly explanation: string
 }
 
 /**
@@ -1230,41 +1144,39 @@ export interface HTTPErrorClass {
  * statusMap.get(404) === HTTPNotFound //=> true
  */
 export class HTTPException extends Error {
-  code: number
-  title: string
-  explanation: string
-  emptyBody = false
-  detail: string | null
-  readonly comment: string | null
-  readonly location: string | null
-  readonly headers: ResponseHeaders
+  /** The code of a class, and the explanation of those that have none in STATUS. */
+  static readonly code: number = 500
+  static readonly explanation: string = ''
+  readonly code: number
+  readonly headers: Headers
   readonly #options: HTTPErrorOptions
-  #status: string | undefined
 
   constructor(detail?: string | number | HTTPErrorOptions, more?: HTTPErrorOptions) {
     super()
-    const options = { ...typeof detail === 'object' && detail, ...more }
-    const { headers = [], location = null, comment = null } = options
-    this.code = typeof detail === 'number' ? detail : 500
-    const [, words = '', title = reasonFor(this.code)] = STATUS[this.code] ?? []
-    this.title = title
-    this.explanation = options.explanation ?? words
-    this.detail = typeof detail === 'string' ? detail : options.detail ?? null
-    this.comment = comment
-    this.location = location
-    this.headers = new ResponseHeaders([...pairsOf(headers)])
+    const options = typeof detail === 'object' ? { ...detail, ...more } : { ...more }
+    const { headers = [], location = '', addSlash } = options
+    if (typeof detail === 'string') options.detail = detail
+    this.code = typeof detail === 'number' ? detail : new.target.code
+    this.headers = new Headers([...pairsOf(headers)])
     this.#options = options
-    if (location !== null && (options.addSlash || /[\r\n]/.test(location))) {
+    if (/[\r\n]/.test(location) || (location && addSlash)) {
       throw new TypeError(`The location ${show(location)} must not hold CR or LF, nor `
         + 'stand beside addSlash')
     }
   }
 
-  override get message(): string { return this.detail ?? this.explanation }
   override get name(): string { return this.constructor.name }
+  override get message(): string { return this.detail ?? this.explanation }
+  get detail(): string | null { return this.#options.detail ?? null }
+  get comment(): string | null { return this.#options.comment ?? null }
+  get title(): string { return STATUS[this.code]?.[2] ?? reasonFor(this.code) }
+  get explanation(): string {
+    const { explanation } = this.constructor as typeof HTTPException
+    return this.#options.explanation ?? STATUS[this.code]?.[1] ?? explanation
+  }
+  get emptyBody(): boolean { return [204, 205, 304].includes(this.code) }
+  get status(): string { return `${this.code} ${this.title}` }
   get statusCode(): number { return this.code }
-  get status(): string { return this.#status ?? `${this.code} ${this.title}` }
-  set status(value: string) { this.#status = value }
 
   __call__(environ: Environ, startResponse: StartResponse): Body {
     return this._makeResponse(environ).__call__(environ, startResponse)
@@ -1272,122 +1184,107 @@ export class HTTPException extends Error {
 
   /** The answer, its body chosen by Accept. A subclass may choose otherwise. */
   _makeResponse(environ: Environ): Response {
-    const { body, text, contentType, charset } = this.#options
-    const location = this.#location(environ)
+    const { body, text, location, addSlash } = this.#options
+    const url = addSlash ? withSlash(environ)
+      : typeof location === 'string' ? absoluteLocation(location, environ) : undefined
     const { status, emptyBody } = this
-    const own = body ?? text ?? (environ.REQUEST_METHOD === 'HEAD' ? '' : undefined)
-    const [type, page] = own === undefined
-      ? errorPage(this, environ, location) : [contentType, own]
-    const res = emptyBody ? new Response({ status, headerlist: [], appIter: [] })
-      : new Response({ status, contentType: type, charset, body: toBytes(page) })
-    for (const [name, value] of this.headers) {
-      if (!/^content-(type|length)$/i.test(name)) res.headers.append(name, value)
-      else if (own !== undefined && /type$/i.test(name)) res.headers.set(name, value)
-    }
-    if (location !== null) res.location = location
+    const headers = [...this.headers]
+    const own = body === undefined ? undefined : toBytes(body)
+    const res =
+      new Response({ ...this.#options, status, headers, body: own, location: url })
+    const isEmpty = emptyBody || environ.REQUEST_METHOD === 'HEAD'
+    if (isEmpty || own || text !== undefined) return res
+    const [type, page] = errorPage(this, environ, url)
+    res.contentType = type
+    res.body = toBytes(page)
     return res
   }
-
-  #location(environ: Environ): string | null {
-    if (this.location !== null) return absoluteLocation(this.location, environ)
-    if (!this.#options.addSlash) return null
-    const query = environ.QUERY_STRING ? `?${environ.QUERY_STRING}` : ''
-    return `${new Request(environ).pathUrl}/${query}`
-  }
 }
 
-/** Content type and text of an error's page. */
+/** '/v1/servers?detail=1' -> 'http://localhost/v1/servers/?detail=1' */
+function withSlash(environ: Environ): string {
+  const { url, pathUrl } = new Request(environ)
+  return `${pathUrl}/${url.slice(pathUrl.length)}`
+}
+
+// Python's string.Template: ${...} is a field of the error, or a key of environ.
+const EXPLAINED = '${explanation}<br /><br />'
+const MOVED = '${explanation} <a href="${location}">${location}</a>;\n'
+  + 'you should be redirected automatically.'
+/** These four name what the client asked for. */
+const ASKED: Readonly<Record<number, string>> = {
+  405: 'The method ${REQUEST_METHOD} is not allowed for this resource. <br /><br />',
+  406: 'The resource could not be generated that was acceptable to your browser\n'
+    + '(content of type ${HTTP_ACCEPT}. <br /><br />',
+  415: 'The request media type ${CONTENT_TYPE} is not supported by this server.\n'
+    + '<br /><br />',
+  501: 'The request method ${REQUEST_METHOD} is not implemented for this server. '
+    + '<br /><br />',
+}
+
+/** Content type and text of an error's page. What a request sent is never markup. */
 function errorPage(
-  error: HTTPException, environ: Environ, location: string | null,
+  error: HTTPException, environ: Environ, location: string | undefined,
 ): [contentType: string, page: string] {
-  const { status, title } = error
-  const text = (escape: (text: string) => string, markup: boolean): string =>
-    errorWords(error, environ, location, escape, markup)
-  const accept = new Accept(environ['HTTP_ACCEPT'] ?? '')
-  switch (accept.bestMatch(['text/html', 'application/json'])) {
+  const { status, title, code, explanation, detail, comment } = error
+  const note = comment && !ASKED[code] ? '\n<!-- ${comment} -->' : ''
+  const template = (ASKED[code] ?? (location === undefined ? EXPLAINED : MOVED))
+    + '\n${detail}' + note
+  const words: Record<string, unknown> =
+    { explanation, detail: detail ?? '', comment, location }
+  const fill = (text: string, escape: (value: string) => string): string =>
+    text.replace(/\$\{(\w+)\}/g, (name, key: string) => {
+      const value = words[key] ?? environ[key]
+      return typeof value === 'string' ? escape(value) : name
+    })
+  switch (new Accept(environ['HTTP_ACCEPT'] ?? '').bestMatch(['text/html', JSON_TYPE])) {
     case 'text/html':
       return ['text/html', `<html>\n <head>\n  <title>${status}</title>\n </head>\n`
-        + ` <body>\n  <h1>${status}</h1>\n  ${text(escapeHtml, true)}\n </body>\n</html>`]
-    case 'application/json':
-      return ['application/json',
-        JSON.stringify({ code: status, title, message: text(String, false) })]
+        + ` <body>\n  <h1>${status}</h1>\n  ${fill(template, escapeHtml)}\n </body>\n`
+        + '</html>']
+    case JSON_TYPE: {
+      const message = fill(template.replace(/<[^>]*>/g, ''), String).trim()
+      return [JSON_TYPE, JSON.stringify({ code: status, title, message })]
+    }
     default:
-      return ['text/plain', `${status}\n\n${withoutTags(text(String, true))}`]
+      return ['text/plain', `${status}\n\n${withoutTags(fill(template, String))}`]
   }
-}
-
-/** These four name what the client asked for. */
-const OWN_WORDS: Readonly<Record<number, readonly [words: string, key: string]>> = {
-  405: ['The method % is not allowed for this resource. ', 'REQUEST_METHOD'],
-  406: ['The resource could not be generated that was acceptable to your browser\n'
-    + '(content of type %. ', 'HTTP_ACCEPT'],
-  415: ['The request media type % is not supported by this server.\n', 'CONTENT_TYPE'],
-  501: ['The request method % is not implemented for this server. ', 'REQUEST_METHOD'],
-}
-
-/** Explanation and detail, in markup or not; what the request sent is never markup. */
-function errorWords(
-  error: HTTPException, environ: Environ, location: string | null,
-  escape: (text: string) => string, markup: boolean,
-): string {
-  const gap = markup ? '<br /><br />\n' : '\n\n'
-  const detail = escape(error.detail ?? '')
-  const comment = markup && error.comment ? `\n<!-- ${escape(error.comment)} -->\n` : '\n'
-  const [words, key = ''] = OWN_WORDS[error.code] ?? []
-  const asked = escape(String(environ[key] ?? ''))
-  if (words) return words.replace('%', () => asked) + gap + detail
-  const explanation = escape(error.explanation)
-  if (location === null) return explanation + gap + detail + comment
-  const url = escape(location)
-  return `${explanation} ${markup ? `<a href="${url}">${url}</a>` : url};\n`
-    + `you should be redirected automatically.\n${detail}${comment}`
 }
 
 const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (char) =>
-  `&${{ '&': 'amp', '<': 'lt', '>': 'gt', '"': 'quot', "'": '#x27' }[char] as string};`)
+  ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[char] ?? '&#x27;')
 
-const withoutTags = (html: string): string => html.replace(/\n/g, ' ').replace(/\r/g, '')
-  .replace(/<br.*?>/gi, '\n').replace(/<!--|-->/g, '').replace(/<[^>]*>/g, '')
+const withoutTags = (html: string): string => html.replace(/[\r\n]+/g, ' ')
+  .replace(/<br.*?>/gi, '\n').replace(/<!--|-->|<[^>]*>/g, '')
 
 /** The class for a code. Its title names it: 404 'Not Found' makes HTTPNotFound. */
 function http(
-  code: number, Base = familyOf(Math.floor(code / 100)), words = STATUS[code]?.[1],
+  code: number, name = STATUS[code]?.[2] ?? reasonFor(code), Base = familyOf(code),
+  explanation = Base.explanation,
 ): HTTPErrorClass {
-  const { title } = new HTTPException(code)
-  const Made = class extends (Base as new (...args: unknown[]) => HTTPException) {
-    constructor(detail?: string | HTTPErrorOptions, options?: HTTPErrorOptions) {
-      super(detail, options)
-      const given = typeof detail === 'object' ? detail.explanation : options?.explanation
-      this.code = code
-      this.title = title
-      this.explanation = given ?? words ?? this.explanation
-      this.emptyBody = code === 204 || code === 205 || code === 304
-    }
+  const Made = class extends (Base as typeof HTTPException) {
+    static override readonly code = code
+    static override readonly explanation = explanation
   }
-  return named(Made, title.replace(/^HTTP /, '').replace(/[^A-Za-z]/g, ''))
+  const value = `HTTP${name.replace(/^HTTP |[^A-Za-z]/g, '')}`
+  return Object.defineProperty(Made, 'name', { value })
 }
 
-/** A class that its members share; its explanation is theirs where they have none. */
-const family = (
-  name: string, code: number, words = '', Base = HTTPException as HTTPErrorClass,
-): HTTPErrorClass => named(http(code, Base, words), name)
-
-const named = (made: unknown, name: string): HTTPErrorClass =>
-  Object.defineProperty(made as HTTPErrorClass, 'name', { value: `HTTP${name}` })
-
-const familyOf = (hundreds: number): HTTPErrorClass =>
-  [HTTPOk, HTTPRedirection, HTTPClientError][hundreds - 2] ?? HTTPServerError
+const familyOf = (code: number): HTTPErrorClass =>
+  [HTTPOk, HTTPRedirection, HTTPClientError][(code - code % 100) / 100 - 2]
+    ?? HTTPServerError
 
 // The table. Each class is a const of its own, so that a bundler keeps only those in use.
-export const HTTPOk: HTTPErrorClass = /* @__PURE__ */ family('Ok', 200)
-export const HTTPRedirection: HTTPErrorClass = /* @__PURE__ */ family('Redirection', 500)
-export const HTTPError: HTTPErrorClass = /* @__PURE__ */ family('Error', 500)
-export const HTTPClientError: HTTPErrorClass = /* @__PURE__ */ family('ClientError', 400,
-  'The server could not comply with the request since it is either malformed or '
-  + 'otherwise incorrect.', HTTPError)
-export const HTTPServerError: HTTPErrorClass = /* @__PURE__ */ family('ServerError', 500,
-  'The server has either erred or is incapable of performing the requested operation.',
-  HTTPError)
+export const HTTPOk: HTTPErrorClass = /* @__PURE__ */ http(200, 'Ok', HTTPException)
+export const HTTPRedirection: HTTPErrorClass =
+  /* @__PURE__ */ http(500, 'Redirection', HTTPException)
+export const HTTPError: HTTPErrorClass = /* @__PURE__ */ http(500, 'Error', HTTPException)
+export const HTTPClientError: HTTPErrorClass = /* @__PURE__ */ http(400, 'ClientError',
+  HTTPError, 'The server could not comply with the request since it is either malformed '
+  + 'or otherwise incorrect.')
+export const HTTPServerError: HTTPErrorClass = /* @__PURE__ */ http(500, 'ServerError',
+  HTTPError, 'The server has either erred or is incapable of performing the requested '
+  + 'operation.')
 export const HTTPCreated: HTTPErrorClass = /* @__PURE__ */ http(201)
 export const HTTPAccepted: HTTPErrorClass = /* @__PURE__ */ http(202)
 export const HTTPNonAuthoritativeInformation: HTTPErrorClass = /* @__PURE__ */ http(203)
@@ -1442,26 +1339,25 @@ export const HTTPNetworkAuthenticationRequired: HTTPErrorClass = /* @__PURE__ */
  * @example
  * statusMap.get(404)?.name //=> 'HTTPNotFound'
  */
-export const statusMap: ReadonlyMap<number, HTTPErrorClass> = /* @__PURE__ */ new Map([
-  [200, HTTPOk], [201, HTTPCreated], [202, HTTPAccepted],
-  [203, HTTPNonAuthoritativeInformation], [204, HTTPNoContent], [205, HTTPResetContent],
-  [206, HTTPPartialContent], [300, HTTPMultipleChoices], [301, HTTPMovedPermanently],
-  [302, HTTPFound], [303, HTTPSeeOther], [304, HTTPNotModified], [305, HTTPUseProxy],
-  [307, HTTPTemporaryRedirect], [308, HTTPPermanentRedirect], [400, HTTPBadRequest],
-  [401, HTTPUnauthorized], [402, HTTPPaymentRequired], [403, HTTPForbidden],
-  [404, HTTPNotFound], [405, HTTPMethodNotAllowed], [406, HTTPNotAcceptable],
-  [407, HTTPProxyAuthenticationRequired], [408, HTTPRequestTimeout], [409, HTTPConflict],
-  [410, HTTPGone], [411, HTTPLengthRequired], [412, HTTPPreconditionFailed],
-  [413, HTTPRequestEntityTooLarge], [414, HTTPRequestURITooLong],
-  [415, HTTPUnsupportedMediaType], [416, HTTPRequestRangeNotSatisfiable],
-  [417, HTTPExpectationFailed], [422, HTTPUnprocessableEntity], [423, HTTPLocked],
-  [424, HTTPFailedDependency], [428, HTTPPreconditionRequired],
-  [429, HTTPTooManyRequests], [431, HTTPRequestHeaderFieldsTooLarge],
-  [451, HTTPUnavailableForLegalReasons], [500, HTTPInternalServerError],
-  [501, HTTPNotImplemented], [502, HTTPBadGateway], [503, HTTPServiceUnavailable],
-  [504, HTTPGatewayTimeout], [505, HTTPVersionNotSupported],
-  [507, HTTPInsufficientStorage], [511, HTTPNetworkAuthenticationRequired],
+export const statusMap: ReadonlyMap<number, HTTPErrorClass> = /* @__PURE__ */ byCode([
+  HTTPOk, HTTPCreated, HTTPAccepted, HTTPNonAuthoritativeInformation, HTTPNoContent,
+  HTTPResetContent, HTTPPartialContent, HTTPMultipleChoices, HTTPMovedPermanently,
+  HTTPFound, HTTPSeeOther, HTTPNotModified, HTTPUseProxy, HTTPTemporaryRedirect,
+  HTTPPermanentRedirect, HTTPBadRequest, HTTPUnauthorized, HTTPPaymentRequired,
+  HTTPForbidden, HTTPNotFound, HTTPMethodNotAllowed, HTTPNotAcceptable,
+  HTTPProxyAuthenticationRequired, HTTPRequestTimeout, HTTPConflict, HTTPGone,
+  HTTPLengthRequired, HTTPPreconditionFailed, HTTPRequestEntityTooLarge,
+  HTTPRequestURITooLong, HTTPUnsupportedMediaType, HTTPRequestRangeNotSatisfiable,
+  HTTPExpectationFailed, HTTPUnprocessableEntity, HTTPLocked, HTTPFailedDependency,
+  HTTPPreconditionRequired, HTTPTooManyRequests, HTTPRequestHeaderFieldsTooLarge,
+  HTTPUnavailableForLegalReasons, HTTPInternalServerError, HTTPNotImplemented,
+  HTTPBadGateway, HTTPServiceUnavailable, HTTPGatewayTimeout, HTTPVersionNotSupported,
+  HTTPInsufficientStorage, HTTPNetworkAuthenticationRequired,
 ])
+
+function byCode(classes: HTTPErrorClass[]): Map<number, HTTPErrorClass> {
+  return new Map(classes.map((made) => [made.code, made]))
+}
 
 // 5. wsgify ─────────────────────────────────────────────────────────────────────────────
 // Arrives: a handler, `(req) => result`. Leaves: an application. Called with environ and
@@ -1502,12 +1398,6 @@ export interface WsgifyOptions<A extends unknown[] = unknown[]> {
 
 type Handler = (req: Request, ...args: never[]) => unknown
 
-/** Without an application it gives a filter, to be applied later. */
-interface BoundMiddleware<C> {
-  (app: Application, config?: C): Wsgified
-  (app: null | undefined, config?: C): (app: Application) => Wsgified
-}
-
 interface Wsgify {
   <This, F extends (this: This, req: Request, ...args: never[]) => unknown>(
     method: F, context: ClassMethodDecoratorContext<This>): F
@@ -1519,7 +1409,7 @@ interface Wsgify {
   /** Makes a filter of a function (req, app, config). */
   middleware<C = Record<string, never>>(
     handler: (req: Request, app: Application, config: C) => unknown,
-    options?: WsgifyOptions<never>): BoundMiddleware<C>
+    options?: WsgifyOptions<never>): (app: Application, config?: C) => Wsgified
 }
 
 /**
@@ -1539,12 +1429,9 @@ interface Wsgify {
  * await res.text() //=> 'HELLO ADA'
  */
 export const wsgify: Wsgify = /* @__PURE__ */ Object.assign(decorate as Wsgify, {
-  middleware<C>(handler: Handler, options: WsgifyOptions = {}): BoundMiddleware<C> {
-    const bind = (app?: Application | null, config: unknown = {}): unknown => app
-      ? wsgified(handler, { ...options, args: [app, config] })
-      : (inner: Application) => bind(inner, config)
-    return bind as BoundMiddleware<C>
-  },
+  middleware: (handler: Handler, options?: WsgifyOptions) =>
+    (app: Application, config: unknown = {}) =>
+      wsgified(handler, { ...options, args: [app, config] }),
 })
 
 /** (handler, options); as a decorator (method, context) or (target, key, descriptor). */
@@ -1569,32 +1456,34 @@ function wsgified(handler: Handler, options: WsgifyOptions): Wsgified {
   function app(this: unknown, first: Environ | Request, ...rest: unknown[]): unknown {
     if (isRequest(first)) return run.call(this, first, ...rest.length > 0 ? rest : args)
     const req = new RequestClass(first)
-    const send = (result: unknown) => answer(req, result, rest[0] as StartResponse)
-    const sendError = (error: unknown): unknown => {
-      if (isHttpError(error)) return send(error)
-      throw error // any other error is the caller's to see
-    }
+    const start = rest[0] as StartResponse
     let result: unknown
     try {
       result = run.call(this, req, ...args)
     } catch (error) {
-      return sendError(error)
+      result = thrown(error)
     }
-    return isPromise(result) ? result.then(send, sendError) : send(result)
+    if (!isPromise(result)) return answer(req, result, start)
+    return result.then((value) => answer(req, value, start),
+      (error: unknown) => answer(req, thrown(error), start))
   }
 
   const made = app as unknown as Wsgified
   const request = (url: string, more?: BlankOptions): unknown =>
     made(Request.blank.call(RequestClass as typeof Request, url, more))
   return Object.assign(made, {
-    undecorated: handler,
-    request,
-    get: request,
+    undecorated: handler, request, get: request,
     post: (url: string, POST?: BlankOptions['POST'], more?: BlankOptions) =>
       request(url, { method: 'POST', POST, ...more }),
     clone: (other: Handler = handler, more: WsgifyOptions = {}) =>
       wsgified(other, { ...options, ...more }),
   })
+}
+
+/** What was thrown is the answer, if it is an HTTP error; others are the caller's. */
+function thrown(error: unknown): HTTPException {
+  if (isHttpError(error)) return error
+  throw error
 }
 
 const isRequest = (value: unknown): value is Request =>
@@ -1615,17 +1504,17 @@ function answer(req: Request, result: unknown, startResponse: StartResponse): un
 
 /** The table at the head of this chapter. */
 function toApplication(req: Request, result: unknown): Application {
-  if (isApplication(result) && !isErrorClass(result)) return result
-  if (isObject(result) && isWebResponse(result)) return fromWebResponse(result)
   const { ResponseClass } = req.constructor as typeof Request
-  if (!req.hasResponse) { // the short way to what req.response would become
-    if (isChunk(result)) return new ResponseClass(result)
-    if (isObject(result) && isJson(result)) return new ResponseClass({ json: result })
+  const isText = isChunk(result)
+  if (!isText && isApplication(result) && !isErrorClass(result)) return result
+  if (isWebResponse(result)) return fromWebResponse(result)
+  if (!req.hasResponse && (isText || isJson(result))) { // the short way
+    return new ResponseClass(isText ? result : { json: result })
   }
   const res = req.response
-  if (isChunk(result)) res.write(result)
-  else if (isObject(result) && isJson(result)) {
-    res.contentType = 'application/json'
+  if (isText) res.write(result)
+  else if (isJson(result)) {
+    res.contentType = JSON_TYPE
     res.body = toBytes(JSON.stringify(result))
   } else if (isIterable(result) && !isMapping(result)) res.body = result
   else if (result !== undefined && result !== null) {
@@ -1640,7 +1529,8 @@ const isErrorClass = (value: Application): boolean =>
   typeof value === 'function' && value.prototype instanceof Error
 
 /** An array, an object without a class, or what says itself how it is written as JSON. */
-function isJson(value: object): boolean {
+function isJson(value: unknown): boolean {
+  if (!isObject(value)) return false
   if (Array.isArray(value) || 'toJSON' in value) return true
   const prototype = Object.getPrototypeOf(value) as object | null
   const isPlain = prototype === null || Object.getPrototypeOf(prototype) === null
@@ -1652,8 +1542,8 @@ const isMapping = (map: object): boolean =>
   'entries' in map && Symbol.iterator in map && map.entries === map[Symbol.iterator]
 
 type WebResponse = InstanceType<typeof globalThis.Response>
-const isWebResponse = (value: object): value is WebResponse =>
-  'arrayBuffer' in value && 'headers' in value && 'status' in value
+const isWebResponse = (value: unknown): value is WebResponse =>
+  isObject(value) && 'arrayBuffer' in value && 'status' in value
 
 /** A web-standard Response as ours: status, every header, and the body still a stream. */
 function fromWebResponse(web: WebResponse): Response {
@@ -3528,7 +3418,7 @@ const errorText = (error: unknown): string =>
 export class AccessLog extends Middleware {
   override async __call__(environ: Environ, startResponse: StartResponse): Promise<Body> {
     const started = performance.now()
-    const { method, pathQs, remoteAddr } = new Request(environ)
+    const { method, pathQs } = new Request(environ)
     let code = '-'
     let bytes = 0
     const body = await callApplication(this.application, environ, (status, ...rest) => {
@@ -3539,7 +3429,7 @@ export class AccessLog extends Middleware {
       if (!step.done) bytes += toBytes(step.value).length
     }, () => {
       const took = (performance.now() - started).toFixed(1)
-      environ['wsgi.errors'].write(`${remoteAddr ?? '-'} "${method} ${pathQs} ${
+      environ['wsgi.errors'].write(`${environ.REMOTE_ADDR ?? '-'} "${method} ${pathQs} ${
         environ.SERVER_PROTOCOL}" ${code} ${bytes} ${took} ms\n`)
     })
   }
@@ -4190,7 +4080,7 @@ function checkHeaders(headers: HeaderList, code: number): void {
     const isPlain = !/[\x00-\x1f\x7f]/.test(value)
     check(isPlain, `application set ${name}`, 'take out the control characters', value)
   }
-  const fields = new ResponseHeaders(headers)
+  const fields = new Headers(headers)
   const hasType = fields.has('Content-Type')
   const isBare = code === 204 || code === 304
   check(!isBare || !hasType, `application gave ${code} a Content-Type`, 'leave it out')
