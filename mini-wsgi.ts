@@ -1560,23 +1560,27 @@ function fromWebResponse(web: WebResponse): Response {
 // Arrives: a path, '/servers/42', and a method. Leaves: the variables of the first
 // registered route that fits, { controller, action: 'show', id: '42' }; and back: from
 // variables, or from a route's name, the path. A template is literal text and variables:
-//   {id}            one or more characters without '/'
-//   {id:[0-9]+}     what the regular expression says (a requirement)
-//   {path:.*}       the rest of the path, slashes and all
-//   {.format}       '.json', or nothing: then the variable is null
-//   :id  :(id)  *path     the older spellings of Routes
+//   {id}          one or more characters without '/', as few as will do
+//   {id:[0-9]+}   exactly what the regular expression matches (a requirement)
+//   {path:.*}     at the end: the rest, slashes and all, perhaps nothing
+//   {.format}     '.json', giving 'json' (no '/' or '.' in it), or nothing, giving null
+//   :id :(id) *path   the older spellings of {id}, {id} and {path:.+}
+// The whole path must fit, its slashes as they stand. {a}-{b} makes 'x' and 'y-z' of
+// 'x-y-z': {a} takes one character, whatever it is, then as few as will do.
+//
 // First registered wins, whatever the shape of the templates: that is the whole rule.
 // (Routes documents it; Routes 2.5.1 itself prefers longer literal prefixes, we do not.)
+// A route whose conditions refuse the request leaves it to the next one that fits.
 
 type Names<P extends string> = P extends `${string}{${infer Inside}}${infer Tail}`
   ? (Inside extends `${infer N}:${string}` ? N : Inside) | Names<Tail> : never
-type Required<N extends string> = // not '{32}'
+type Needed<N extends string> = // not the {32} of a requirement
   Exclude<N, `.${string}` | `${number}${string}`>
-type Optional<N extends string> = N extends `.${infer O}` ? O : never
+type Dotted<N extends string> = N extends `.${infer O}` ? O : never
 /** '/{id:[0-9]+}/{path:.*}{.format}' -> { id: string; path: string; format?: string } */
 export type PathParams<P extends string> = string extends P ? Record<string, string> : {
-  [N in keyof ({ [R in Required<Names<P>>]: 1 }
-    & { [O in Optional<Names<P>>]?: 1 })]: string
+  [N in keyof ({ [R in Needed<Names<P>>]: 1 }
+    & { [O in Dotted<Names<P>>]?: 1 })]: string
 }
 
 type Vars = Record<string, unknown>
@@ -1590,7 +1594,7 @@ export type Conditions = Partially<{
   function: (environ: Partial<Environ>, match: Vars) => unknown
 }>
 
-/** What `connect` takes: these; every other key is a default, part of the match. */
+/** What `connect` takes. Controller, action and every other key become the match. */
 export type RouteOptions = Partially<{
   controller: unknown; action: string
   conditions: Conditions | null; requirements: Requirements
@@ -1677,13 +1681,13 @@ function parseTemplate(template: string, options: RouteOptions): {
   let text = ''
   let end = 0
   TEMPLATE_TOKEN.lastIndex = 0
-  for (let token = TEMPLATE_TOKEN.exec(template); token;) {
+  const next = (): RegExpExecArray | null => TEMPLATE_TOKEN.exec(template)
+  for (let token = next(); token; token = next()) {
     const [all, escaped, dot, braced, inline, sign, inner, outer] = token
     const at = token.index
     const name = braced ?? inner ?? outer
     text += template.slice(end, at)
     end = at + all.length
-    token = TEMPLATE_TOKEN.exec(template)
     if (all === '{') {
       throw refused(template, at, '"{" is not closed; add "}", or write "\\{" for the '
         + 'character')
@@ -1699,13 +1703,13 @@ function parseTemplate(template: string, options: RouteOptions): {
     text = ''
     const required = Object.hasOwn(requirements, name) ? requirements[name]! : null
     checkVariable(template, at, parts, name, required)
-    // Routes lets {controller} stand only for names that it scanned for: none, here.
+    // Routes lets {controller} stand for the controllers that it scanned for: none, here.
     const usual = sign === '*' ? '.+?' : name === 'controller' ? '' : null
     parts.push({ name, pattern: required ?? usual, isOptional: dot === '.' })
   }
   text += template.slice(end)
   if (text) parts.push(text)
-  return { parts: parts.slice(), requirements } // push() has made room for more
+  return { parts: parts.slice(), requirements } // without the room that push() makes
 }
 
 function checkVariable(
@@ -1731,11 +1735,12 @@ function checkVariable(
 const refused = (template: string, at: number, rule: string): TypeError =>
   new TypeError(`Route template ${show(template)}, column ${at + 1}: ${rule}`)
 
-// How the first of many routes is found without trying them in turn. The templates of one
-// method form a tree. Text that they share is walked once; a variable that fills the path
-// up to the next '/' is a gap with a node behind it; what is harder ({a}-{b}, {x:.*}/end,
-// {id}.{format}) is one gap for all that is left of the template: a regular expression.
-// Every node knows the lowest number of a route in it or below it, here in brackets:
+// How the first of many routes is found without trying them in turn. The routes that
+// answer a method are numbered, and their templates form a tree. Text that they share is
+// walked once; a variable that fills a segment is a gap with a node behind it, if it has
+// no requirement or one like [0-9]+, or takes all the rest; what is harder ({a}-{b},
+// {x:.*}/end, {id}.{format}) is one gap for all that is left of the template: a regular
+// expression. Every node knows the lowest number of a route at it or behind it:
 //
 //   0 /servers/{id}/detail      '/servers' (0) ─┬─ '/' (0) ─┬─ 'new/' (3)
 //   1 /servers/{id}.{format}                    │           │   └─ {kind} (3): route 3
@@ -1746,18 +1751,18 @@ const refused = (template: string, at: number, rule: string): TypeError =>
 //                                                   └─ {format} (4): route 4
 //
 // '/servers/42' walks '/servers' and '/', finds no 'n', takes {id} = '42' to route 2, and
-// runs the expression only because 1 < 2: it could still win (it fails: there is no dot).
-// A node is entered only while its number is below that of the best route found so far.
-// So order decides, not shape, and most of the tree is never seen.
+// asks for the expression only because 1 < 2: it could still win (there is no dot: it
+// does not). A node is entered only while its number is below that of the best route
+// found so far. So order decides, not shape, and most of the tree is never seen.
 //
 // Route 5 is not in the tree: templates without variables are looked up first, by length
-// and by a character or two that tell them apart. '/servers/new' finds route 5 so; then
-// the tree is walked for what was registered before: route 2 takes {id} = 'new'; it wins.
-//
+// and by the characters that tell them apart. '/servers/new' finds route 5 so; then the
+// tree is walked for what was registered before: route 2 takes {id} = 'new', and wins.
 // All of it is one array of numbers, so that a look-up stays in few places of memory. It
 // begins with the switch over the lengths of the paths without variables.
 //   node    first, n, n codes of text, end, m, m times (gap, node), switch
-//   switch  mask, mask + 1 slots: `code` leads to slots[code & mask], or else to 0
+//   switch  mask, mask + 1 slots: slots[code & mask] is where `code` may lead, 0 nowhere;
+//           another code may share the slot, so what is there is compared
 //   fork    position, switch over the character there; ~number where one path is left
 // `first` is the number in brackets, `end` that of the route which ends here, or -1.
 
@@ -1793,7 +1798,7 @@ class Entry {
 /** No number: a small integer, which is quicker to compare than Infinity. */
 const NONE = 2 ** 30 - 1
 
-/** The routes of one method; what was found is read before the next find(). */
+/** The routes that answer a method; what was found is read before the next find(). */
 class RouteTable {
   readonly entries: readonly Entry[]
   readonly gaps: readonly Gap[]
@@ -1812,7 +1817,7 @@ class RouteTable {
     this.tree = new Int32Array(writer.tree)
   }
 
-  /** The first route with a number above `above` that fits the path. */
+  /** The first route to fit the path; again, above the number of one that refused it. */
   find(path: string, above: number): Entry | null {
     this.above = above
     this.best = NONE
@@ -1854,7 +1859,8 @@ class RouteTable {
       else {
         const code = path.charCodeAt(at)
         next = tree[gapsEnd + 1 + (code & tree[gapsEnd]!)]!
-        if (tree[next + 2] !== code || tree[next]! >= this.best) next = 0
+        const isOther = tree[next + 2] !== code // its text begins with another character
+        if (isOther || tree[next]! >= this.best) next = 0
       }
       i += 2
       if (i === gapsEnd) {
@@ -1877,9 +1883,10 @@ class RouteTable {
     }
   }
 
-  take(end: number, depth: number): void {
+  /** Routes end here: takes the first that is above `above`, if it beats the best. */
+  take(first: number, depth: number): void {
     const { found, spans } = this
-    let number = end
+    let number = first
     while (number >= 0 && number <= this.above) number = this.entries[number]!.next
     if (number < 0 || number >= this.best) return
     this.best = number
@@ -1898,7 +1905,7 @@ class RouteTable {
     for (let i = 0; i < names.length; i++) {
       const start = found[2 * i]!
       const end = found[2 * i + 1]!
-      // An empty value takes a default that is not empty.
+      // An empty value does not replace a default that is not empty.
       if (start < end || !vars[names[i]!]) vars[names[i]!] = path.slice(start, end)
     }
     if (tail === null) return vars
@@ -1911,7 +1918,7 @@ class RouteTable {
   }
 }
 
-/** What is not text in a template: says where it ends that starts at `at`, or -1. */
+/** Says where a gap in a template ends that starts at `at`; -1: it does not fit. */
 type Gap = (path: string, at: number) => number
 
 /** A variable without a requirement: up to the next '/', or the end of the path. */
@@ -1948,15 +1955,16 @@ function gapFor(pattern: string, isLast: boolean): Gap | null {
   const [, sign] = /^\.([*+])\??$/.exec(pattern) ?? []
   if (sign) return isLast ? restEnd(sign === '+' ? 1 : 0) : null
   if (pattern === MEMBER_ID) return memberEnd
-  const [, chars = '', negated, count = '0'] = ONE_CLASS.exec(pattern) ?? []
+  const [, chars, negated, count = '0'] = ONE_CLASS.exec(pattern) ?? []
+  if (!chars) return null
   const one = new RegExp(chars)
-  if (one.test('/')) return null
+  if (one.test('/')) return null // it may cross segments
   const ascii = Uint8Array.from({ length: 128 }, (_, code) =>
     Number(one.test(String.fromCharCode(code))))
   return setEnd(ascii, negated === '^', Number(count))
 }
 
-const ONE_CLASS = // \d+ \w{8} [a-z]+ [^.]{2}, and nothing but ASCII in the brackets
+const ONE_CLASS = // \d+ \w{8} [a-z]+ [^/.]{2}, and nothing but ASCII in the brackets
   /^(\\[dw]|\[(\^?)(?:[^\]\\\u0080-\uffff]|\\[dw./\\[\]-])+\])(?:\+|\{([1-9]\d*)\})$/
 
 /** All that is left of a template, as an expression, and what quickly says no to it. */
@@ -1964,7 +1972,7 @@ class Tail {
   readonly parts: readonly Part[]
   readonly needle: string     // its first text
   readonly suffix: string     // its last, where nothing follows
-  readonly isSegment: boolean // it takes no '/'
+  readonly isSegment: boolean // it surely takes no '/'
   expression: RegExp | null = null
   found: RegExpExecArray | null = null
 
@@ -2000,8 +2008,8 @@ const expressionOf = (parts: readonly Part[]): string => parts.map((part, at) =>
 
 /**
  * A variable without a requirement takes as little as it can (Routes: [^/]+?). Where only
- * such variables follow in the segment, that means: up to the next literal. Saying so
- * keeps the time linear; three times [^/]+? in a segment are cubic.
+ * such variables follow in the segment, that means: one character, then up to the next
+ * literal. Saying so keeps the time linear; three times [^/]+? in a segment are cubic.
  */
 function usualPattern(parts: readonly Part[], at: number): string {
   if ((parts[at] as Variable).isOptional) return '[^/.]+?'
@@ -2106,7 +2114,7 @@ class TreeWriter {
     return node
   }
 
-  /** Takes a cursor over a gap; returns the gap's number. Equal ones are one. */
+  /** Takes a cursor over a gap. Its number is the same for the same requirement. */
   #cross(cursor: Cursor): number {
     const { number, parts, part: at } = cursor
     const entry = this.entries[number]!
@@ -2213,7 +2221,7 @@ type MatchEnviron = Partial<Environ> | null | undefined
 /** Why one route did or did not match. */
 export interface RouteExplanation {
   route: Route; matched: boolean; reason: string
-  /** An earlier route that takes all of its requests: it can never match. */
+  /** An earlier route that takes all of its paths and methods. */
   coveredBy: Route | null
 }
 
@@ -2239,9 +2247,7 @@ export class Mapper {
   readonly #tables = new Map<string, RouteTable>()
   #matched: Route | null = null
 
-  constructor(options: MapperOptions = {}) {
-    this.options = options
-  }
+  constructor(options: MapperOptions = {}) { this.options = options }
 
   /** Adds a route: (path, options) or (name, path, options). */
   connect(path: string, options?: RouteOptions): Route
@@ -2321,7 +2327,8 @@ export class Mapper {
     if (table) return table
     const isKnown = method === ''
       || this.matchlist.some(({ methods }) => methods?.includes(method))
-    if (!isKnown && method !== 'other') return this.#table('other') // clients invent them
+    // Those that no route names share one: clients could invent names without end.
+    if (!isKnown && method !== 'other') return this.#table('other')
     const made = new RouteTable(this.matchlist.filter(({ methods }) =>
       method === '' || methods === null || methods.includes(method)))
     this.#tables.set(method, made)
@@ -2497,7 +2504,7 @@ export class Mapper {
     }
     const owners = { PUT: 'update', DELETE: 'delete' }
     addAll(byMethod(options.member, { edit: 'GET' }, owners), memberPath, memberName,
-      /^(GET|POST|ANY)$/)
+      /^(GET|POST)$/)
     add('GET', 'show', memberPath, prefix + memberName)
   }
 
@@ -2546,9 +2553,9 @@ function misfit({ parts }: Route, path: string): string {
   for (const [at, part] of parts.entries()) {
     const start = new RegExp(`^${expressionOf(parts.slice(0, at + 1))}`).exec(path)?.[0]
     if (start === undefined) {
-      const what = typeof part === 'string' ? part : `{${part.name}}`
       const rest = path.slice(fitted.length)
-      return `${rest ? `${show(rest)} does not fit` : 'it ends before'} ${show(what)}`
+      return `${rest ? `${show(rest)} does not fit` : 'it ends before'} ${
+        show(typeof part === 'string' ? part : `{${part.name}}`)}`
     }
     fitted = start
   }
@@ -2559,7 +2566,7 @@ const takesMethods = ({ methods, isGuarded }: Route, other: Route): boolean =>
   !isGuarded && (methods === null
     || other.methods?.every((one) => methods.includes(one)) === true)
 
-/** A template without names: '/servers/{}', '/{[0-9]+}'; what crosses a '/' has some. */
+/** A template without names: '/servers/{}'; what may cross a '/' is written with some. */
 const templateOf = ({ parts }: Pick<Route, 'parts'>): string => parts.map((part) => {
   if (typeof part === 'string') return part
   const { pattern, isOptional } = part
