@@ -1608,7 +1608,7 @@ export type RouteOptions = Partially<{
 }> & Vars
 
 const ROUTE_OPTIONS = ['conditions', 'requirements', 'filter', 'static', 'absolute',
-  'redirectCode']
+  'redirectCode', 'memberName', 'collectionName', 'parentResource']
 
 /**
  * One line of a mapper's table: a template, its defaults and its conditions.
@@ -2276,8 +2276,8 @@ export class Mapper {
 
   /** Adds copies of routes, below a prefix. */
   extend(routes: readonly Route[], pathPrefix = ''): void {
-    for (const { name, routepath, options } of routes) {
-      this.connect(name, pathPrefix + routepath, options)
+    for (const { name, routepath: path, options } of routes) {
+      this.connect(name, pathPrefix + path, options)
     }
   }
 
@@ -2477,6 +2477,7 @@ export class Mapper {
     const add = (method: string, action: string, path: string, name = ''): void => {
       const isMember = path.startsWith(memberPath)
       const route = { controller, action, conditions: { method: [method] }, filter,
+        memberName, collectionName, parentResource,
         requirements: isMember ? { id: MEMBER_ID, ...requirements } : requirements }
       this.connect(name && `formatted_${name}`, `${path}.:(format)`, route)
       this.connect(name, path, route)
@@ -2643,7 +2644,7 @@ class SubMapper extends Mapper {
   readonly #shared: SubMapperOptions
 
   constructor(parent: Mapper, shared: SubMapperOptions) {
-    super(parent.options)
+    super()
     this.#parent = parent
     this.#shared = shared
   }
