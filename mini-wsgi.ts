@@ -425,7 +425,9 @@ export class Request {
     const type = this.environ.CONTENT_TYPE || (this.method === 'POST' ? URLENCODED : '')
     const isForm = /^(multipart\/form-data|application\/x-www-form-urlencoded)\b/i
     if (!isForm.test(type) || /^(GET|HEAD)$/.test(this.method)) return new FormData()
-    return this.#read(type, (bytes) => parseForm(bytes, type))
+    return this.#read(type, (bytes) => parseForm(bytes, type).catch((error: unknown) => {
+      throw unreadable(type, error)
+    }))
   }
 
   /** The query's fields, then the form's. `get` gives the first (WebOb: the last). */
@@ -437,18 +439,18 @@ export class Request {
     return fields
   }
 
-  /** What is in the body is the client's: where it cannot be read, the answer is 400. */
-  async #read<T>(type: string, parse: (bytes: Uint8Array) => T): Promise<Awaited<T>> {
+  #read<T>(type: string, parse: (bytes: Uint8Array) => T): Promise<T> {
     const { HTTP_CONTENT_ENCODING: coding = 'identity' } = this.environ
-    if (!/^identity$/i.test(coding)) {
-      throw new HTTPUnsupportedMediaType(`Content-Encoding ${show(coding)} is not read.`)
-    }
-    const bytes = await this.bytes()
-    try {
-      return await parse(bytes)
-    } catch (error) {
-      throw new HTTPBadRequest(`The body is not ${type}: ${(error as Error).message}`)
-    }
+    return this.bytes().then((bytes) => {
+      if (!/^identity$/i.test(coding)) {
+        throw new HTTPUnsupportedMediaType(`Content-Encoding ${coding} is not read.`)
+      }
+      try {
+        return parse(bytes)
+      } catch (error) {
+        throw unreadable(type, error)
+      }
+    })
   }
 
   /** Moves the path's next segment from pathInfo to scriptName; null if there is none. */
@@ -526,7 +528,7 @@ async function* replay(
     begin()
     yield ''
     for (; ; step = await reader.next()) {
-      yield* written.splice(0)
+      for (const chunk of written.splice(0)) yield chunk
       if (step.done) return
       yield step.value
     }
@@ -556,7 +558,7 @@ class BufferedInput implements Input {
 async function readBody(environ: Environ, length: number | null): Promise<Uint8Array> {
   const { 'wsgi.input': input, 'wsgi.input_terminated': isTerminated } = environ
   if (length === 0 || (length === null && !isTerminated)) return new Uint8Array(0)
-  const bytes = await input.read(length ?? -1)
+  const bytes = await (isTerminated ? input.read() : input.read(length ?? 0))
   if (bytes.length < (length ?? 0)) {
     throw new HTTPBadRequest(`The body has ${bytes.length} of ${length} bytes.`)
   }
@@ -564,15 +566,19 @@ async function readBody(environ: Environ, length: number | null): Promise<Uint8A
   return bytes
 }
 
+const unreadable = (type: string, error: unknown): HTTPException =>
+  new HTTPBadRequest(`The body is not ${type}: ${(error as Error).message}`)
+
 const strictDecoder = /* @__PURE__ */
   new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 
-const MAX_DEPTH = 1000 // of JSON; more would overflow the stack when it is written again
+const MAX_DEPTH = 1000 // of JSON
 const MAX_FIELDS = 1000 // of a form
 
+/** What nests too deep would overflow the stack when it is written as JSON again. */
 function parseJson(bytes: Uint8Array): unknown {
   const value = JSON.parse(strictDecoder.decode(bytes)) as unknown
-  let level = bytes.length > MAX_DEPTH ? [value] : []
+  let level = bytes.length > 2 * MAX_DEPTH ? [value] : [] // each has two brackets
   for (let depth = 0; level.length > 0; depth++) {
     if (depth > MAX_DEPTH) throw new RangeError(`it is over ${MAX_DEPTH} levels deep`)
     level = level.flatMap((one) => isObject(one) ? Object.values(one) as unknown[] : [])
@@ -683,12 +689,8 @@ class Headers {
   set(name: string, value: string | null): void {
     const isSame = sameName(name)
     const at = this.#list.findIndex(isSame)
-    if (at < 0) {
-      if (value !== null) this.append(name, value)
-      return
-    }
-    const later = this.#list.splice(at).filter((header) => !isSame(header))
-    if (value !== null) later.unshift([name, value])
+    const later = at < 0 ? [] : this.#list.splice(at).filter((header) => !isSame(header))
+    if (value !== null) this.append(name, value)
     this.#list.push(...later)
   }
   delete(name: string): void { this.set(name, null) }
@@ -706,7 +708,7 @@ function sameName(name: string): (header: [name: string, value: string]) => bool
   return ([other]) => other.length === key.length && other.toLowerCase() === key
 }
 
-/** The headers of a request, which are in environ. */
+/** The headers of a request: they have no list, but keys in environ. */
 class RequestHeaders extends Headers {
   readonly #environ: Environ
 
@@ -743,13 +745,13 @@ function headerKey(name: string): string {
 const headerName = (key: string): string => key.replace('HTTP_', '').toLowerCase()
   .replaceAll('_', '-').replace(/(^|-)[^-]/g, (start) => start.toUpperCase())
 
+const COOKIE = // a name, and a value in quotes or up to the next ';' or ','
+  /(?<![^\s;,])([\w!#%&'*+.^`|~-][\w!#$%&'*+.^`|~-]*)\s*=\s*("(?:\\.|[^"\\])*"|[^;,]*)/gs
+
 /** Name to value; the last of a name wins (RFC 6265 section 5.4). */
-function parseCookies({ HTTP_COOKIE: header = '' }: Environ): Map<string, string> {
-  const pairs = header.split(/[;,]/).map((pair) =>
-    /^([^\s=;,"$][^\s=;,"]*)\s*=\s*(.*)$/s.exec(pair.trim()) ?? [])
-  return new Map(pairs.flatMap(([, name, value = '']) =>
-    name ? [[name, unquoteCookie(value)]] : []))
-}
+const parseCookies = ({ HTTP_COOKIE: header = '' }: Environ): Map<string, string> =>
+  new Map(Array.from(header.matchAll(COOKIE), ([, name = '', value = '']) =>
+    [name, unquoteCookie(value.trim())]))
 
 /** A quoted value spells the bytes that may not stand in a cookie in octal. */
 function unquoteCookie(value: string): string {
@@ -898,8 +900,8 @@ export class Response {
 
   #encode(chunk: Chunk): Chunk {
     if (typeof chunk !== 'string' || chunk === '') return chunk
-    const type = this.headers.get('Content-Type')
-    if (type === null || type.includes('charset=')) return packed(chunk)
+    const type = this.headers.get('Content-Type') ?? ''
+    if (type === HTML_UTF8 || CHARSET.test(type)) return packed(chunk)
     throw new TypeError(`The type ${show(type)} has no charset: set one, or give bytes`)
   }
 
@@ -977,9 +979,13 @@ function headerText(name: string, value: unknown): string {
 const packed = (text: string): Chunk => /^[\x00-\x7f]*$/.test(text) ? text : toBytes(text)
 
 /** Text says its charset; JSON needs none (RFC 8259 section 11). */
-const withCharset = (type: string, charset: string | null): string =>
-  charset && !type.includes(';') && /^text\/|^application\/xml$|\+xml$/.test(type)
-    ? `${type}; charset=${charset}` : type
+function withCharset(type: string, charset: string | null): string {
+  if (type === 'text/html' && charset === 'UTF-8') return HTML_UTF8 // ready for most
+  const isText = /^(text\/[^;]*|application\/xml|[^;]*\+xml)(;|$)/.test(type)
+  return isText && charset && !CHARSET.test(type) ? `${type}; charset=${charset}` : type
+}
+const HTML_UTF8 = 'text/html; charset=UTF-8'
+const CHARSET = /;\s*charset=/i
 
 /** Location goes out absolute, and never points where the application did not mean. */
 function wireHeaders(headers: HeaderList, environ: Environ): HeaderList {
@@ -1045,66 +1051,30 @@ function quoteCookie(value: string): string {
 function reasonFor(code: number): string {
   const generic = ['', 'Continue', 'Success', 'Multiple Choices', 'Unknown Client Error',
     'Unknown Server Error']
-  return STATUS[code]?.[0] ?? generic[Math.floor(code / 100)] ?? 'Unknown'
+  return REASONS[code] ?? generic[Math.floor(code / 100)] ?? 'Unknown'
 }
 
-/** RFC 9110 section 15: reason; then explanation and title of its error (chapter 4). */
-const STATUS: Record<number, [reason: string, words?: string, title?: string]> = {
-  100: ['Continue'], 101: ['Switching Protocols'], 102: ['Processing'], 200: ['OK'],
-  201: ['Created'], 202: ['Accepted', 'The request is accepted for processing.'],
-  203: ['Non-Authoritative Information'], 204: ['No Content'], 205: ['Reset Content'],
-  206: ['Partial Content'], 207: ['Multi Status'], 226: ['IM Used'],
-  300: ['Multiple Choices', 'The resource has been moved to'],
-  301: ['Moved Permanently', 'The resource has been moved to'],
-  302: ['Found', 'The resource was found at'],
-  303: ['See Other', 'The resource has been moved to'], 304: ['Not Modified'],
-  305: ['Use Proxy', 'The resource must be accessed through a proxy located at'],
-  307: ['Temporary Redirect', 'The resource has been moved to'],
-  308: ['Permanent Redirect', 'The resource has been moved to'],
-  400: ['Bad Request'],
-  401: ['Unauthorized', 'This server could not verify that you are authorized to access '
-    + 'the document you requested. Either you supplied the wrong credentials (e.g., bad '
-    + 'password), or your browser does not understand how to supply the credentials '
-    + 'required.'],
-  402: ['Payment Required', 'Access was denied for financial reasons.'],
-  403: ['Forbidden', 'Access was denied to this resource.'],
-  404: ['Not Found', 'The resource could not be found.'], 405: ['Method Not Allowed'],
-  406: ['Not Acceptable'],
-  407: ['Proxy Authentication Required', 'Authentication with a local proxy is needed.'],
-  408: ['Request Timeout',
-    'The server has waited too long for the request to be sent by the client.'],
-  409: ['Conflict', 'There was a conflict when trying to complete your request.'],
-  410: ['Gone', 'This resource is no longer available. No forwarding address is given.'],
-  411: ['Length Required', 'Content-Length header required.'],
-  412: ['Precondition Failed', 'Request precondition failed.'],
-  413: ['Request Entity Too Large',
-    'The body of your request was too large for this server.'],
-  414: ['Request URI Too Long', 'The request URI was too long for this server.',
-    'Request-URI Too Long'], 415: ['Unsupported Media Type'],
-  416: ['Requested Range Not Satisfiable', 'The Range requested is not available.',
-    'Request Range Not Satisfiable'],
-  417: ['Expectation Failed', 'Expectation failed.'], 418: ["I'm a teapot"],
-  422: ['Unprocessable Entity', 'Unable to process the contained instructions'],
-  423: ['Locked', 'The resource is locked'],
-  424: ['Failed Dependency', 'The method could not be performed because the requested '
-    + 'action dependended on another action and that action failed'],
-  426: ['Upgrade Required'],
-  428: ['Precondition Required', 'This request is required to be conditional'],
-  429: ['Too Many Requests',
-    'The client has sent too many requests in a given amount of time'],
-  431: ['Request Header Fields Too Large', 'The request header fields were too large'],
-  451: ['Unavailable for Legal Reasons',
-    'The resource is not available due to legal reasons.',
-    'Unavailable For Legal Reasons'],
-  500: ['Internal Server Error'], 501: ['Not Implemented'],
-  502: ['Bad Gateway', 'Bad gateway.'],
-  503: ['Service Unavailable',
-    'The server is currently unavailable. Please try again at a later time.'],
-  504: ['Gateway Timeout', 'The gateway has timed out.'],
-  505: ['HTTP Version Not Supported', 'The HTTP version is not supported.'],
-  507: ['Insufficient Storage', 'There was not enough space to save the resource'],
-  510: ['Not Extended'],
-  511: ['Network Authentication Required', 'Network authentication is required'],
+/** RFC 9110 section 15, and WebOb's own names. */
+const REASONS: Readonly<Record<number, string>> = {
+  100: 'Continue', 101: 'Switching Protocols', 102: 'Processing', 200: 'OK',
+  201: 'Created', 202: 'Accepted', 203: 'Non-Authoritative Information',
+  204: 'No Content', 205: 'Reset Content', 206: 'Partial Content', 207: 'Multi Status',
+  226: 'IM Used', 300: 'Multiple Choices', 301: 'Moved Permanently', 302: 'Found',
+  303: 'See Other', 304: 'Not Modified', 305: 'Use Proxy', 307: 'Temporary Redirect',
+  308: 'Permanent Redirect', 400: 'Bad Request', 401: 'Unauthorized',
+  402: 'Payment Required', 403: 'Forbidden', 404: 'Not Found', 405: 'Method Not Allowed',
+  406: 'Not Acceptable', 407: 'Proxy Authentication Required', 408: 'Request Timeout',
+  409: 'Conflict', 410: 'Gone', 411: 'Length Required', 412: 'Precondition Failed',
+  413: 'Request Entity Too Large', 414: 'Request URI Too Long',
+  415: 'Unsupported Media Type', 416: 'Requested Range Not Satisfiable',
+  417: 'Expectation Failed', 418: "I'm a teapot", 422: 'Unprocessable Entity',
+  423: 'Locked', 424: 'Failed Dependency', 426: 'Upgrade Required',
+  428: 'Precondition Required', 429: 'Too Many Requests',
+  431: 'Request Header Fields Too Large', 451: 'Unavailable for Legal Reasons',
+  500: 'Internal Server Error', 501: 'Not Implemented', 502: 'Bad Gateway',
+  503: 'Service Unavailable', 504: 'Gateway Timeout', 505: 'HTTP Version Not Supported',
+  507: 'Insufficient Storage', 510: 'Not Extended',
+  511: 'Network Authentication Required',
 }
 
 // 4. HTTP errors ────────────────────────────────────────────────────────────────────────
@@ -1144,7 +1114,7 @@ export interface HTTPErrorClass {
  * statusMap.get(404) === HTTPNotFound //=> true
  */
 export class HTTPException extends Error {
-  /** The code of a class, and the explanation of those that have none in STATUS. */
+  /** The code of a class, and the explanation where WORDS has none for the code. */
   static readonly code: number = 500
   static readonly explanation: string = ''
   readonly code: number
@@ -1169,10 +1139,10 @@ export class HTTPException extends Error {
   override get message(): string { return this.detail ?? this.explanation }
   get detail(): string | null { return this.#options.detail ?? null }
   get comment(): string | null { return this.#options.comment ?? null }
-  get title(): string { return STATUS[this.code]?.[2] ?? reasonFor(this.code) }
+  get title(): string { return titleOf(this.code) }
   get explanation(): string {
     const { explanation } = this.constructor as typeof HTTPException
-    return this.#options.explanation ?? STATUS[this.code]?.[1] ?? explanation
+    return this.#options.explanation ?? WORDS[this.code] ?? explanation
   }
   get emptyBody(): boolean { return [204, 205, 304].includes(this.code) }
   get status(): string { return `${this.code} ${this.title}` }
@@ -1207,9 +1177,45 @@ function withSlash(environ: Environ): string {
   return `${pathUrl}/${url.slice(pathUrl.length)}`
 }
 
+/** Three errors have titles of their own. */
+const titleOf = (code: number): string => ({ 414: 'Request-URI Too Long',
+  416: 'Request Range Not Satisfiable', 451: 'Unavailable For Legal Reasons',
+} as Readonly<Record<number, string>>)[code] ?? reasonFor(code)
+
+const MOVED = 'The resource has been moved to'
+const WORDS: Readonly<Record<number, string>> = {
+  202: 'The request is accepted for processing.', 300: MOVED, 301: MOVED,
+  302: 'The resource was found at', 303: MOVED,
+  305: 'The resource must be accessed through a proxy located at', 307: MOVED, 308: MOVED,
+  401: 'This server could not verify that you are authorized to access the document '
+    + 'you requested. Either you supplied the wrong credentials (e.g., bad password), '
+    + 'or your browser does not understand how to supply the credentials required.',
+  402: 'Access was denied for financial reasons.',
+  403: 'Access was denied to this resource.', 404: 'The resource could not be found.',
+  407: 'Authentication with a local proxy is needed.',
+  408: 'The server has waited too long for the request to be sent by the client.',
+  409: 'There was a conflict when trying to complete your request.',
+  410: 'This resource is no longer available. No forwarding address is given.',
+  411: 'Content-Length header required.', 412: 'Request precondition failed.',
+  413: 'The body of your request was too large for this server.',
+  414: 'The request URI was too long for this server.',
+  416: 'The Range requested is not available.', 417: 'Expectation failed.',
+  422: 'Unable to process the contained instructions', 423: 'The resource is locked',
+  424: 'The method could not be performed because the requested action dependended on '
+    + 'another action and that action failed',
+  428: 'This request is required to be conditional',
+  429: 'The client has sent too many requests in a given amount of time',
+  431: 'The request header fields were too large',
+  451: 'The resource is not available due to legal reasons.', 502: 'Bad gateway.',
+  503: 'The server is currently unavailable. Please try again at a later time.',
+  504: 'The gateway has timed out.', 505: 'The HTTP version is not supported.',
+  507: 'There was not enough space to save the resource',
+  511: 'Network authentication is required',
+}
+
 // Python's string.Template: ${...} is a field of the error, or a key of environ.
 const EXPLAINED = '${explanation}<br /><br />'
-const MOVED = '${explanation} <a href="${location}">${location}</a>;\n'
+const LINKED = '${explanation} <a href="${location}">${location}</a>;\n'
   + 'you should be redirected automatically.'
 /** These four name what the client asked for. */
 const ASKED: Readonly<Record<number, string>> = {
@@ -1228,7 +1234,7 @@ function errorPage(
 ): [contentType: string, page: string] {
   const { status, title, code, explanation, detail, comment } = error
   const note = comment && !ASKED[code] ? '\n<!-- ${comment} -->' : ''
-  const template = (ASKED[code] ?? (location === undefined ? EXPLAINED : MOVED))
+  const template = (ASKED[code] ?? (location === undefined ? EXPLAINED : LINKED))
     + '\n${detail}' + note
   const words: Record<string, unknown> =
     { explanation, detail: detail ?? '', comment, location }
@@ -1259,7 +1265,7 @@ const withoutTags = (html: string): string => html.replace(/[\r\n]+/g, ' ')
 
 /** The class for a code. Its title names it: 404 'Not Found' makes HTTPNotFound. */
 function http(
-  code: number, name = STATUS[code]?.[2] ?? reasonFor(code), Base = familyOf(code),
+  code: number, name = titleOf(code), Base = familyOf(code),
   explanation = Base.explanation,
 ): HTTPErrorClass {
   const Made = class extends (Base as typeof HTTPException) {
