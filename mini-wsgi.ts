@@ -724,8 +724,7 @@ class RequestHeaders extends Headers {
     else this.#environ[headerKey(name)] = value
   }
   override append(name: string, value: string): void {
-    const earlier = this.get(name)
-    this.set(name, earlier === null ? value : `${earlier}, ${value}`)
+    this.set(name, [...this.getAll(name), value].join(', '))
   }
   override *entries(): Generator<[name: string, value: string]> {
     for (const [key, value] of Object.entries(this.#environ)) {
@@ -1155,26 +1154,19 @@ export class HTTPException extends Error {
   /** The answer, its body chosen by Accept. A subclass may choose otherwise. */
   _makeResponse(environ: Environ): Response {
     const { body, text, location, addSlash } = this.#options
-    const url = addSlash ? withSlash(environ)
-      : typeof location === 'string' ? absoluteLocation(location, environ) : undefined
-    const { status, emptyBody } = this
-    const headers = [...this.headers]
-    const own = body === undefined ? undefined : toBytes(body)
-    const res =
-      new Response({ ...this.#options, status, headers, body: own, location: url })
-    const isEmpty = emptyBody || environ.REQUEST_METHOD === 'HEAD'
-    if (isEmpty || own || text !== undefined) return res
-    const [type, page] = errorPage(this, environ, url)
+    const options: ResponseOptions = { ...this.#options, status: this.status }
+    options.headers = [...this.headers]
+    if (body !== undefined) options.body = toBytes(body)
+    if (location !== undefined) options.location = absoluteLocation(location, environ)
+    if (addSlash) options.location = new Request(environ).url.replace(/\?|$/, '/$&')
+    const res = new Response(options)
+    const isEmpty = this.emptyBody || environ.REQUEST_METHOD === 'HEAD'
+    if (isEmpty || body !== undefined || text !== undefined) return res
+    const [type, page] = errorPage(this, environ, options.location)
     res.contentType = type
     res.body = toBytes(page)
     return res
   }
-}
-
-/** '/v1/servers?detail=1' -> 'http://localhost/v1/servers/?detail=1' */
-function withSlash(environ: Environ): string {
-  const { url, pathUrl } = new Request(environ)
-  return `${pathUrl}/${url.slice(pathUrl.length)}`
 }
 
 /** Three errors have titles of their own. */
@@ -1236,8 +1228,7 @@ function errorPage(
   const note = comment && !ASKED[code] ? '\n<!-- ${comment} -->' : ''
   const template = (ASKED[code] ?? (location === undefined ? EXPLAINED : LINKED))
     + '\n${detail}' + note
-  const words: Record<string, unknown> =
-    { explanation, detail: detail ?? '', comment, location }
+  const words: Partial<Environ> = { explanation, detail: detail ?? '', comment, location }
   const fill = (text: string, escape: (value: string) => string): string =>
     text.replace(/\$\{(\w+)\}/g, (name, key: string) => {
       const value = words[key] ?? environ[key]
