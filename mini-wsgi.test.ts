@@ -33,7 +33,7 @@ import type {
 } from './mini-wsgi.ts'
 
 // What the run must come to: a suite or a test that gets lost fails it, at the end.
-const EXPECTED = { suites: 17, tests: 1517 }
+const EXPECTED = { suites: 17, tests: 1518 }
 
 // 0. Helpers ────────────────────────────────────────────────────────────────────────────
 
@@ -1363,6 +1363,8 @@ rows<[what: string, error: () => HTTPException, answer: Allowed]>(errors, [
   ['headers as an object',
     () => new HTTPMethodNotAllowed({ headers: { Allow: 'PUT' }, text: 'y' }),
     [405, 'PUT', 'y']],
+  ['a body as JSON', () => new HTTPMethodNotAllowed({ json: { own: true } }),
+    [405, null, '{"own":true}']],
   ['detail and headers', () => new HTTPMethodNotAllowed('detail',
     { headers: { Allow: 'PUT' }, body: 'own' }), [405, 'PUT', 'own']],
 ], ([what]) => `errors take ${what}`, async ([, error, expected]) => {
@@ -4261,7 +4263,7 @@ const structure = chapter('structure')
 
 // DESIGN asks for 3600 lines, 2300 of code, and 2000 in chapters 1 to 7. The file is
 // still above all three: these are where it stands, and may only fall.
-const LIMITS = { lines: 5043, code: 3608, learner: 3100, width: 90, median: 8, p90: 30,
+const LIMITS = { lines: 5042, code: 3607, learner: 3099, width: 90, median: 8, p90: 30,
   longest: 60, walk: 100 }
 /** The repository's files, also when this runs from dist/. */
 const place = (name: string): URL => new URL(`../${name}`, import.meta.url)

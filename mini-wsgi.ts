@@ -941,14 +941,13 @@ export class Response {
     const chunks: Uint8Array[] = []
     for await (const chunk of replay(this.#body)) chunks.push(toBytes(chunk))
     const bytes = joinBytes(chunks)
-    const { length } = bytes
-    const declared = this.contentLength
-    if (length > 0 && declared !== null && declared !== length) {
-      throw new Error(`Content-Length is ${declared}, the body has ${length} bytes`)
+    const length = this.contentLength ?? bytes.length
+    if (bytes.length > 0 && bytes.length !== length) {
+      throw new Error(`Content-Length is ${length}, the body has ${bytes.length} bytes`)
     }
     const isOne = Array.isArray(this.#body) && this.#body.length === 1
     this.#body = [bytes]
-    if (length > 0 && !isOne) this.contentLength = length
+    if (bytes.length > 0 && !isOne) this.contentLength = length
     return bytes
   }
   async text(): Promise<string> { return toText(await this.bytes()) }
@@ -1085,7 +1084,7 @@ const REASONS: Readonly<Record<number, string>> = {
 //      "message":"The resource could not be found."}
 
 /** How an HTTP error is made; the client sees `detail` after the explanation. */
-export type HTTPErrorOptions = Omit<ResponseOptions, 'status' | 'body'> & Partially<{
+export type HTTPErrorOptions = Omit<ResponseOptions, 'status' | 'body' | 'appIter'> & Partially<{
   detail: string | null; comment: string | null; explanation: string
   /** Redirects to the request's own URL with a slash added. */
   addSlash: boolean
@@ -1153,7 +1152,7 @@ export class HTTPException extends Error {
 
   /** The answer, its body chosen by Accept. A subclass may choose otherwise. */
   _makeResponse(environ: Environ): Response {
-    const { body, text, location, addSlash } = this.#options
+    const { body, text, json, location, addSlash } = this.#options
     const options: ResponseOptions = { ...this.#options, status: this.status }
     options.headers = [...this.headers]
     if (body !== undefined) options.body = toBytes(body)
@@ -1161,7 +1160,7 @@ export class HTTPException extends Error {
     if (addSlash) options.location = new Request(environ).url.replace(/\?|$/, '/$&')
     const res = new Response(options)
     const isEmpty = this.emptyBody || environ.REQUEST_METHOD === 'HEAD'
-    if (isEmpty || body !== undefined || text !== undefined) return res
+    if (isEmpty || (body ?? text ?? json) !== undefined) return res
     const [type, page] = errorPage(this, environ, options.location)
     res.contentType = type
     res.body = toBytes(page)
