@@ -33,7 +33,7 @@ import type {
 } from './mini-wsgi.ts'
 
 // What the run must come to: a suite or a test that gets lost fails it, at the end.
-const EXPECTED = { suites: 17, tests: 1518 }
+const EXPECTED = { suites: 17, tests: 1520 }
 
 // 0. Helpers ────────────────────────────────────────────────────────────────────────────
 
@@ -922,6 +922,17 @@ request('a body is read again by the next application', async () => {
   })
 })
 
+request('each application reads wsgi.input from its beginning', async () => {
+  const raw: Application = async (environ, startResponse) => {
+    startResponse('200 OK', [...TEXT])
+    const input = environ['wsgi.input']
+    return [await input.read(1), await input.read(), await input.read()]
+  }
+  const req = Request.blank('/', { method: 'POST', body: 'abc' })
+  same([await (await req.getResponse(raw)).text(), await (await req.getResponse(raw)).text()],
+    ['abc', 'abc'])
+})
+
 request('reading no body changes nothing in the environ', async () => {
   const req = Request.blank('/', { method: 'POST' })
   same([await req.text(), req.contentLength], ['', null])
@@ -977,6 +988,16 @@ request('getResponse gives the answer while its body is still a stream', async (
   same([res.status, res.contentLength], ['200 OK', null])
   open()
   same(await res.text(), 'first last')
+})
+
+request('headers passed on are not replaced: excInfo is thrown back', async () => {
+  const res = await Request.blank('/').getResponse(function* (_environ, startResponse) {
+    startResponse('200 OK', [...TEXT])
+    yield 'begun'
+    startResponse('500 Late', [...TEXT], new Error('too late'))
+  } as ApplicationFunction)
+  same(res.status, '200 OK')
+  await rejects(res.text(), /too late/)
 })
 
 rows<[what: string, app: Application, error: RegExp]>(request, [

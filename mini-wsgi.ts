@@ -1084,7 +1084,7 @@ const REASONS: Readonly<Record<number, string>> = {
 //      "message":"The resource could not be found."}
 
 /** How an HTTP error is made; the client sees `detail` after the explanation. */
-export type HTTPErrorOptions = Omit<ResponseOptions, 'status' | 'body' | 'appIter'> & Partially<{
+export type HTTPErrorOptions = Omit<ResponseOptions, 'status' | 'body'> & Partially<{
   detail: string | null; comment: string | null; explanation: string
   /** Redirects to the request's own URL with a slash added. */
   addSlash: boolean
