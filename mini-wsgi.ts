@@ -3203,9 +3203,8 @@ function option(of: Middleware, name: string, form: RegExp, otherwise: unknown):
     + `it must look like ${form}`)
 }
 
-const FLAG = /^((true|1|on|yes)|false|0|off|no)$/i
-const isOn = (of: Middleware, name: string, otherwise: boolean): boolean =>
-  FLAG.exec(option(of, name, FLAG, otherwise))?.[2] !== undefined
+const isOn = (of: Middleware, name: string, otherwise: boolean): boolean => /^([1ty]|on)/i
+  .test(option(of, name, /^(true|1|on|yes|false|0|off|no)$/i, otherwise))
 
 /** 'a, b' or ['a', 'b'] -> ['a', 'b'] */
 const listOf = (value: unknown): string[] =>
@@ -3260,7 +3259,7 @@ export class RequestBodySizeLimiter extends Middleware {
 const tooLarge = (limit: string): HTTPException => new HTTPRequestEntityTooLarge({
   explanation: `Request is too large. Larger than ${limit}.` })
 
-/** An input that fails once more than `left` bytes have come. */
+/** An input that fails once more than `limit` bytes have come. */
 function limited(input: Input, limit: number): Input {
   let left = limit
   const counted = (chunk: Uint8Array): Uint8Array => {
@@ -3336,11 +3335,8 @@ const isAddress = (text: string): boolean =>
  */
 export class CORS extends Middleware {
   readonly #origins = listOf(option(this, 'allowedOrigin', /^(\*|null|.+:\/\/.*|)$/, ''))
-  readonly #methods = listOf(this.options['allowMethods'] ?? ALL_METHODS)
-  readonly #headers = listOf([SIMPLE_HEADERS, this.options['allowHeaders']])
-  readonly #exposed = listOf(this.options['exposeHeaders']).join(',')
-  readonly #maxAge = option(this, 'maxAge', /^\d+$/, 3600)
   readonly #hasCredentials = isOn(this, 'allowCredentials', true)
+  readonly #maxAge = option(this, 'maxAge', /^\d+$/, 3600)
 
   override async processResponse(res: Response, req: Request): Promise<Response> {
     if (res.headers.has('Access-Control-Allow-Origin')) return res
@@ -3348,8 +3344,10 @@ export class CORS extends Middleware {
     const answer = isPreflight && !/^2/.test(res.status) ? await emptied(res) : res
     const asked = req.headers.get('Origin')
     const origin = asked && [asked, '*'].find((one) => this.#origins.includes(one))
-    const more = isPreflight ? this.#preflight(req) : { 'Access-Control-Expose-Headers':
-      this.#exposed, 'Vary': [...res.headers.getAll('Vary'), 'Origin'].join(',') }
+    const more = isPreflight ? preflight(req, this.options, this.#maxAge) : {
+      'Access-Control-Expose-Headers': listOf(this.options['exposeHeaders']).join(','),
+      'Vary': [...res.headers.getAll('Vary'), 'Origin'].join(','),
+    }
     if (!origin || !more) return answer
     const isExact = this.#hasCredentials && origin !== '*'
     const headers = { 'Access-Control-Allow-Origin': origin, ...more,
@@ -3359,26 +3357,27 @@ export class CORS extends Middleware {
     }
     return answer
   }
-
-  /** What a page may send with this method and these headers; null: it may not. */
-  #preflight({ headers }: Request): Record<string, string> | null {
-    const method = headers.get('Access-Control-Request-Method') ?? ''
-    const names = listOf(headers.get('Access-Control-Request-Headers'))
-    const known = this.#headers.join().toLowerCase().split(',')
-    const isKnown = names.every((name) => known.includes(name.toLowerCase()))
-    return isKnown && this.#methods.includes(method) ? {
-      'Vary': 'Origin',
-      'Access-Control-Max-Age': this.#maxAge.replace(/^0+$/, ''),
-      'Access-Control-Allow-Methods': method,
-      'Access-Control-Allow-Headers': names.join(','),
-    } : null
-  }
 }
 
-/** A preflight is answered for the application: it need not know the method. */
+/** A preflight is answered for the application, which need not know the method. */
 async function emptied(res: Response): Promise<Response> {
   await new BodyReader(res.body).end()
   return new Response({ status: 200, headerlist: [] })
+}
+
+/** What a page is told that asks first; null: it may not send this. */
+function preflight({ headers }: Request, options: Options, maxAge: string) {
+  const { allowMethods = ALL_METHODS, allowHeaders } = options
+  const method = headers.get('Access-Control-Request-Method') ?? ''
+  const names = listOf(headers.get('Access-Control-Request-Headers'))
+  const known = listOf([SIMPLE_HEADERS, allowHeaders]).map((name) => name.toLowerCase())
+  const isKnown = names.every((name) => known.includes(name.toLowerCase()))
+  return isKnown && listOf(allowMethods).includes(method) ? {
+    'Vary': 'Origin',
+    'Access-Control-Max-Age': maxAge.replace(/^0+$/, ''),
+    'Access-Control-Allow-Methods': method,
+    'Access-Control-Allow-Headers': names.join(','),
+  } : null
 }
 
 const ALL_METHODS = 'OPTIONS,GET,HEAD,POST,PUT,DELETE,TRACE,PATCH'
@@ -3843,7 +3842,10 @@ class Sections implements ConfigLoader {
     return (filter as Filter)(app)
   }
 
-  /** Calls the factory that `use` or another key names, or follows `use` to a section. */
+  /**
+   * Calls the factory that a key names, or follows `use` to the section that names one:
+   * with `use = big` and `n = 1` big's factory gets n = 1, and the rest from big.
+   */
   async #call(kind: Kind, prefix: string, values: Values, over?: Over): Promise<unknown> {
     const { use, ...own } = values.localConf
     const additions = { ...values.additions, ...over?.additions }

@@ -11,8 +11,8 @@ const NOTES: Readonly<Record<string, Note>> = {
   sizelimit: ({ CONTENT_LENGTH: length }) => length ? `${length} <= 114688` : 'no length',
   authtoken: ({ HTTP_X_USER_NAME: user, HTTP_X_PROJECT_NAME: project, HTTP_X_ROLES: of }) =>
     user ? `${user}@${project ?? '-'} [${of}]` : 'no valid token',
-  APIRouterV21: ({ 'routes.route': route }, { label }) =>
-    label.replace(/controller=Resource/, `controller=${route?.options['collectionName']}`),
+  APIRouterV21: ({ 'routes.route': route }, { label }) => // /servers/:(id)/action
+    label.replace('Resource', /\/([a-z][\w-]*)/.exec(route?.routepath ?? '')?.[1] ?? '-'),
   Resource: ({ 'nova.api_version_request': version }) => `JSON, microversion ${version}`,
 }
 
