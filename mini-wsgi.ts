@@ -3664,7 +3664,8 @@ function openConfig(source: Source, options: LoadOptions): Opened {
   const found = decodePath(uri) ?? uri
   const path = here === undefined ? found : resolve(here, found)
   if (!isAbsolute(path) || !existsSync(path)) {
-    throw new ConfigNotFound(`Could not find config at ${show(path)}; check relativeTo`)
+    const rule = `Could not find config at ${show(path)}; check relativeTo`
+    throw Object.assign(new ConfigNotFound(rule), { about: source })
   }
   const sections = parseIni(readFileSync(path, 'utf8'), path)
   return [{ path, here: dirname(path), sections, options, trail: [] }, name ?? fragment]
@@ -3875,20 +3876,19 @@ type Described = { [DESCRIBE]?: Partial<Layer> }
 
 /** Leaves a section's name on what was made of it; a pipeline gets a layer of its own. */
 function labelled(prefix: string, name: string, made: unknown): unknown {
+  const mark = (app: unknown, more?: Partial<Layer>): unknown => {
+    Reflect.set(Object(app) as object, DESCRIBE, { name, ...more }) // not if it is frozen
+    return app
+  }
   if (prefix === 'filter') {
     return (app: Application) => whenKnown((made as Filter)(app), (outer) => outer === app
-      ? app : mark(outer, { kind: 'filter', name, children: () => [['', app]] }))
+      ? app : mark(outer, { kind: 'filter', children: () => [['', app]] }))
   }
   if (!/^(comp|pipe)/.test(prefix)) return made
-  if ('mounts' in Object(made)) return mark(made, { name })
-  const around: ApplicationFunction = (environ, startResponse) =>
-    callApplication(made as Application, environ, startResponse)
-  return mark(around, { kind: 'composite', name, children: () => [['', made]] })
-}
-
-function mark<T>(app: T, said: Partial<Layer>): T {
-  Reflect.set(Object(app) as object, DESCRIBE, said) // a frozen one goes without
-  return app
+  if ('mounts' in Object(made)) return mark(made)
+  return mark((environ: Environ, startResponse: StartResponse) =>
+    callApplication(made as Application, environ, startResponse),
+  { kind: 'composite', children: () => [['', made]] })
 }
 
 type Factory = (...args: unknown[]) => unknown
@@ -3906,11 +3906,12 @@ async function findFactory({ here, options }: ConfigFile, spec: unknown) {
   if (typeof spec === 'function') return spec as Factory
   const name = String(spec).replace(/^call:/, '')
   const known = Object.assign(new Dict<unknown>(), BUILT_IN, options.registry)
-  const [module = '', path = ''] = name in known ? [name] : name.split(/:(.*)/s)
+  const isWhole = name in known || name.startsWith('egg:')
+  const [module = '', path = ''] = isWhole ? [name] : name.split(/:(.*)/s)
   let holder: unknown
   let found = known[module] ?? await importBeside(here, module)
-    ?? fail(`neither the registry nor a file ${module}.js, .mjs or .ts nearby has ${
-      show(name)}; write "module:name"${didYouMean(name, Object.keys(known))}`, spec)
+    ?? fail(`the registry has no ${show(module)}, nor is there a file ${module}.js, .mjs `
+      + `or .ts; write "module:name"${didYouMean(module, Object.keys(known))}`, spec)
   for (const part of path.split('.').filter(Boolean)) {
     const names = Object(found) as Record<string, unknown>
     holder = found
