@@ -2657,6 +2657,16 @@ rows(filters, WAYS, ([way]) => `${way} CORS turns a refused preflight into 200`,
       ['200 OK', 'GET', ''])
   })
 
+filters('CORS closes the answer that a preflight replaces', async () => {
+  const { body, log } = spied(['no'], true)
+  const app = new CORS((_environ, startResponse) => {
+    startResponse('404 Not Found', [...TEXT])
+    return body
+  }, { allowedOrigin: '*' })
+  const req = Request.blank('/', { method: 'OPTIONS', ...preflight({}) })
+  same([(await req.getResponse(app)).status, log], ['200 OK', ['close']])
+})
+
 filters('RequestId gives every request an id of its own', async () => {
   const app = new RequestId(hello)
   const ids = [await call(app, '/'), await call(app, '/')].map((one) =>
@@ -3423,9 +3433,9 @@ validation('trace gives the same as data', async () => {
   await call(trace(app, (way) => ways.push(way)), '/v1/42')
   const [map] = ways[0]?.below ?? []
   same([ways.length, ways[0]?.status, map?.kind, map?.status, map?.changed,
-    typeof map?.ms, map?.below[0]?.name],
+    typeof map?.ms, map?.below[0]?.name, Object.keys(map?.below[0]?.changed ?? {})],
     [1, '200', 'composite', '200', { SCRIPT_NAME: '/v1', PATH_INFO: '/42' }, 'number',
-      'Router'])
+      'Router', ['wsgiorg.routing_args']])
 })
 
 validation('trace tells of an error, which goes on', async () => {
