@@ -4138,16 +4138,19 @@ type Known = Described & Partial<Pick<Wsgified, 'undecorated'> & Pick<URLMap, 'm
 function layerOf(value: unknown): Layer | undefined {
   const object = Object(value) as Known
   const { undecorated, mounts, map, app, application = app, [DESCRIBE]: said } = object
-  const named = typeof value === 'function' ? value : object.constructor
-  const { name } = undecorated ?? named
-  if ((!name && !said) || 'statusCode' in object) return undefined
+  const made = undecorated ?? (typeof value === 'function' ? value : object.constructor)
   const layer = (kind: Layer['kind'], children?: Layer['children']): Layer =>
-    ({ kind, name, children, ...said })
-  if (mounts) return layer('composite', () => mounts.map((mount) =>
+    ({ kind, name: made?.name || '-', children, ...said })
+  if ('statusCode' in object) return undefined
+  if (mounts?.map) return layer('composite', () => mounts.map((mount) =>
     [`${mount.domain ?? ''}${mount.prefix || '/'}`, mount.app]))
-  if (map) return layer('app', () => map.matchlist.map((route) =>
-    [`${route.methods?.join() ?? '*'} ${route.routepath}`, route.defaults['controller']]))
-  return application ? layer('filter', () => [['', application]]) : layer('controller')
+  if (map?.matchlist) return layer('app', () => map.matchlist.map((route) => {
+    const { controller, action } = route.defaults
+    const to = action === undefined ? '' : ` -> ${String(action)}`
+    return [`${route.methods?.join() ?? '*'} ${route.routepath}${to}`, controller]
+  }))
+  if (isApplication(application)) return layer('filter', () => [['', application]])
+  return made?.name || said ? layer('controller') : undefined
 }
 
 /** A layer and those below it; in a trace also what it did with the request. */
