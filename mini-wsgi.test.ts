@@ -3033,12 +3033,16 @@ rows<[what: string, ini: string, message: string]>(config, [
     `[composite:main]\nuse = egg:Paste#urlmap\nv1 = a\n${A}`,
     'TypeError: (string), section [composite:main]: The URLMap key "v1" must '
     + 'start with "/" or "http://"'],
+  ['a filter that returns nothing',
+    `[pipeline:main]\npipeline = f a\n[filter:f]\npaste.filter_factory = t:lost\n${A}`,
+    'TypeError: (string), section [pipeline:main], pipeline = f a: filter '
+    + '"f" made undefined; let it return an app'],
   ['a filter that is not there', `${APP}filter-with = g`,
     'TypeError: (string), section [app:main], filter-with = g: Could not load '
     + 'paste filter "g" from (string); add [filter:g]'],
 ], ([what]) => `ini error: ${what}`, async ([, ini, message]) => {
-  const none = { ...registry, t: { ...FACTORIES, none: () => null } }
-  const loading = loadApp(`${ini}\n`, { registry: none })
+  const t = { ...FACTORIES, none: () => null, lost: () => () => {} }
+  const loading = loadApp(`${ini}\n`, { registry: { ...registry, t } })
   same(await loading.then(() => 'no error', String), message)
 })
 

@@ -3881,8 +3881,11 @@ function labelled(prefix: string, name: string, made: unknown): unknown {
     return app
   }
   if (prefix === 'filter') {
-    return (app: Application) => whenKnown((made as Filter)(app), (outer) => outer === app
-      ? app : mark(outer, { kind: 'filter', children: () => [['', app]] }))
+    return (app: Application) => whenKnown((made as Filter)(app), (outer) => {
+      if (isApplication(outer)) return outer === app ? app
+        : mark(outer, { kind: 'filter', children: () => [['', app]] })
+      return fail(`filter ${show(name)} made ${show(outer)}; let it return an app`, name)
+    })
   }
   if (!/^(comp|pipe)/.test(prefix)) return made
   if ('mounts' in Object(made)) return mark(made)
