@@ -108,29 +108,17 @@ export interface Input extends AsyncIterable<Uint8Array> {
  * | mini.signal | AbortSignal that fires when the client goes away; made on first use |
  */
 export interface Environ {
-  REQUEST_METHOD: string
-  SCRIPT_NAME: string
-  PATH_INFO: string
-  QUERY_STRING: string
-  CONTENT_TYPE?: string | undefined
-  CONTENT_LENGTH?: string | undefined
-  SERVER_NAME: string
-  SERVER_PORT: string
-  SERVER_PROTOCOL: string
-  REMOTE_ADDR?: string | undefined
-  REQUEST_URI?: string | undefined
+  REQUEST_METHOD: string; SCRIPT_NAME: string; PATH_INFO: string; QUERY_STRING: string
+  CONTENT_TYPE?: string | undefined; CONTENT_LENGTH?: string | undefined
+  SERVER_NAME: string; SERVER_PORT: string; SERVER_PROTOCOL: string
+  REMOTE_ADDR?: string | undefined; REQUEST_URI?: string | undefined
   [header: `HTTP_${string}`]: string | undefined
-  'wsgi.version': readonly number[]
-  'wsgi.url_scheme': string
-  'wsgi.input': Input
-  'wsgi.errors': { write(text: string): unknown }
-  'wsgi.multithread': boolean
-  'wsgi.multiprocess': boolean
-  'wsgi.run_once': boolean
+  'wsgi.version': readonly number[]; 'wsgi.url_scheme': string
+  'wsgi.input': Input; 'wsgi.errors': { write(text: string): unknown }
+  'wsgi.multithread': boolean; 'wsgi.multiprocess': boolean; 'wsgi.run_once': boolean
   'wsgi.input_terminated'?: boolean | undefined
   'wsgiorg.routing_args'?: [url: unknown, vars: Record<string, unknown>] | undefined
-  'routes.route'?: Route | null | undefined
-  'routes.url'?: URLGenerator | undefined
+  'routes.route'?: Route | null | undefined; 'routes.url'?: URLGenerator | undefined
   'mini.signal'?: AbortSignal | undefined
   'mini.trace'?: ((app: Application, environ: Environ, startResponse: StartResponse) =>
     StartResponse) | undefined
@@ -166,11 +154,9 @@ const isApplication = (app: unknown): app is Application => typeof app === 'func
 /** Options: each may be left out, or be undefined. */
 type Partially<T> = { [K in keyof T]?: T[K] | undefined }
 
-type Ending = 'close' | 'return' | 'cancel' | 'destroy'
-
 /** Reads a body, sync or async, and keeps the contract about its closing. */
 class BodyReader {
-  readonly #body: Body & { [K in Ending]?: () => unknown }
+  readonly #body: Body & Partial<Record<Ending, () => unknown>>
   #iterator: Iterator<Chunk> | AsyncIterator<Chunk> | undefined
   #hasEnded = false
   #isClosed = false
@@ -187,18 +173,16 @@ class BodyReader {
 
   /** The next chunk; a promise only where the body itself is async. */
   next(): IteratorResult<Chunk> | Promise<IteratorResult<Chunk>> {
-    const seen = (step: IteratorResult<Chunk>): IteratorResult<Chunk> => {
-      if (step.done) this.#hasEnded = true
-      return step
-    }
     const failed = (error: unknown): never => {
       this.#hasEnded = true // an iterator that throws has nothing to return from
       throw error
     }
     try {
       this.#iterator ??= iterate(this.#body)
-      const step = this.#iterator.next()
-      return isPromise(step) ? step.then(seen, failed) : seen(step)
+      return whenKnown(this.#iterator.next(), (step) => {
+        if (step.done) this.#hasEnded = true
+        return step
+      }, failed)
     } catch (error) {
       return failed(error)
     }
@@ -215,6 +199,7 @@ class BodyReader {
     return (leave ?? cancel ?? destroy)?.call(this.#body)
   }
 }
+type Ending = 'close' | 'return' | 'cancel' | 'destroy'
 
 const isIterable = (value: unknown): value is Body => isObject(value)
   && (Symbol.iterator in value || Symbol.asyncIterator in value || 'getReader' in value)
@@ -271,7 +256,8 @@ const isPromise = <T>(value: T | PromiseLike<T>): value is PromiseLike<T> =>
 /** Uses a value now if it is here, else later: promises are passed on, never made. */
 const whenKnown = <T, R>(
   value: T | Promise<T>, use: (value: T) => R | Promise<R>,
-): R | Promise<R> => isPromise(value) ? value.then(use) as Promise<R> : use(value)
+  fail?: (error: unknown) => never,
+): R | Promise<R> => isPromise(value) ? value.then(use, fail) as Promise<R> : use(value)
 
 /** A value as an error message quotes it. */
 function show(value: unknown): string {
@@ -4321,22 +4307,15 @@ type FetchHandler = (request: FetchRequest, ...rest: unknown[]) => Promise<Fetch
 export function toFetch(app: Application): FetchHandler
 export function toFetch(app: DecoratedMethod): FetchHandler
 export function toFetch(app: Application | DecoratedMethod): FetchHandler {
-  const caught = new CatchErrors((environ, startResponse) => {
-    environ.PATH_INFO = pathOf(environ.PATH_INFO)
-    return callApplication(app as Application, environ, (status, headers, excInfo) => {
-      headOf(status, headers) // throws where they could not be sent
-      return startResponse(status, headers, excInfo)
-    })
-  })
   return async (request, ...rest) => {
     const environ = fetchEnviron(request)
     environ['mini.args'] = rest // on Workers: the bindings and the context
-    const { status, headers, body } = await collect(caught, environ)
-    const hasBody = request.method !== 'HEAD' && !/^(204|205|304)/.test(status)
-    if (!hasBody) await new BodyReader(body).end()
-    return new globalThis.Response(hasBody ? webBody(body) : null, {
-      status: Number(status.slice(0, 3)), statusText: status.slice(4), headers,
-    })
+    try {
+      environ.PATH_INFO = pathOf(environ.PATH_INFO)
+      return await webResponse(app as Application, environ)
+    } catch (error) {
+      return webResponse(answerTo(error, environ), environ)
+    }
   }
 }
 
@@ -4358,8 +4337,29 @@ function fetchEnviron(request: FetchRequest): Environ {
 /** The path, decoded once for everybody behind us. */
 function pathOf(raw: string): string {
   const path = decodePath(raw)
-  if (path !== null && /^\/[^\0]*$/.test(path)) return path
+  if (path?.startsWith('/') && !path.includes('\0')) return path
   throw new HTTPBadRequest('The path must be percent-encoded UTF-8 without NUL.')
+}
+
+/** What answers for an error: itself, or a 500 whose reason only the log tells. */
+function answerTo(error: unknown, environ: Environ): Application {
+  if (isHttpError(error)) return error
+  logError(error, environ)
+  return new HTTPInternalServerError()
+}
+
+function logError(error: unknown, environ: Environ): void {
+  const { REQUEST_METHOD: method, PATH_INFO: path, 'wsgi.errors': errors } = environ
+  errors.write(`${method} ${show(path)}: ${errorText(error)}\n`)
+}
+
+async function webResponse(app: Application, environ: Environ): Promise<FetchResponse> {
+  const { status, headers, body } = await collect(app, environ)
+  const { code } = headOf(status, headers) // throws what no server may send
+  const isSent = environ.REQUEST_METHOD !== 'HEAD' && !/^(204|205|304)/.test(status)
+  if (!isSent) await new BodyReader(body).end()
+  return new globalThis.Response(isSent ? webBody(body) : null,
+    { status: code, statusText: status.slice(4), headers })
 }
 
 const isList = (body: Body): body is Chunk[] => Array.isArray(body) && !('close' in body)
@@ -4370,18 +4370,13 @@ function webBody(
 ): ReturnType<Uint8Array['slice']> | ReadableStream<Uint8Array> {
   if (isList(body)) return joinBytes(body.map(toBytes)) as ReturnType<Uint8Array['slice']>
   const reader = new BodyReader(body)
+  const chunks = replay(reader)
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
-      try {
-        let step = await reader.next()
-        while (!step.done && step.value.length === 0) step = await reader.next()
-        if (!step.done) return controller.enqueue(toBytes(step.value))
-        await reader.end()
-        controller.close()
-      } catch (error) {
-        await reader.end()
-        throw error
-      }
+      let step = await chunks.next()
+      while (!step.done && step.value.length === 0) step = await chunks.next()
+      if (step.done) controller.close()
+      else controller.enqueue(toBytes(step.value))
     },
     async cancel() { await reader.end() },
   }, { highWaterMark: 0 })
@@ -4389,44 +4384,56 @@ function webBody(
 
 /** `wsgi.input` over a stream, which nobody touches before the first read. */
 class StreamInput implements Input {
-  readonly #stream: unknown
+  readonly #stream: NodeRequest | ReadableStream<Uint8Array>
   #source: AsyncIterator<Uint8Array> | undefined
-  #left: Uint8Array | undefined
-  count = 0 // bytes that have come
+  #left: Uint8Array[] = [] // what a sized read took too much
 
-  constructor(stream: unknown) { this.#stream = stream }
+  constructor(stream: NodeRequest | ReadableStream<Uint8Array>) { this.#stream = stream }
 
   get isOpen(): boolean { return this.#source !== undefined }
 
-  async read(size = -1): Promise<Uint8Array> {
+  read(size = -1): Promise<Uint8Array> {
+    const isWhole = size < 0 && !this.#source && 'rawHeaders' in this.#stream
+    if (!isWhole) return this.#gather(size < 0 ? Infinity : size)
+    this.#source = iterate([]) as AsyncIterator<Uint8Array> // nothing will be left
+    return readNode(this.#stream as NodeRequest)
+  }
+
+  async #gather(size: number): Promise<Uint8Array> {
     const chunks: Uint8Array[] = []
     let length = 0
-    while (size < 0 || length < size) {
-      const chunk = await this.#next()
-      if (!chunk) break
-      chunks.push(chunk)
-      length += chunk.length
+    while (length < size) {
+      const { value, done } = await this.#next()
+      if (done) break
+      chunks.push(value)
+      length += value.length
     }
     const all = joinBytes(chunks)
-    if (size < 0 || length <= size) return all
-    this.#left = all.subarray(size)
+    if (length <= size) return all
+    this.#left.push(all.subarray(size))
     return all.subarray(0, size)
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
-    for (let chunk = await this.#next(); chunk; chunk = await this.#next()) yield chunk
+    for (let step = await this.#next(); !step.done; step = await this.#next()) {
+      yield step.value
+    }
   }
 
-  async #next(): Promise<Uint8Array | undefined> {
-    const left = this.#left
-    this.#left = undefined
+  async #next(): Promise<IteratorResult<Uint8Array, undefined>> {
     this.#source ??= iterate(this.#stream as Body) as AsyncIterator<Uint8Array>
-    if (left) return left
-    const chunk = (await this.#source.next()).value as Uint8Array | undefined
-    this.count += chunk?.length ?? 0
-    return chunk
+    const value = this.#left.pop()
+    return value ? { value } : this.#source.next()
   }
 }
+
+/** All of a body for one promise: node:http's own iterator makes several a chunk. */
+const readNode = (req: NodeRequest) => new Promise<Uint8Array>((resolve, reject) => {
+  const chunks: Uint8Array[] = []
+  req.on('data', (chunk) => { chunks.push(chunk) })
+  req.on('end', () => { resolve(joinBytes(chunks)) })
+  req.on('close', () => { reject(new Error('The client went away')) })
+})
 
 /**
  * A fetch handler as an application.
@@ -4458,30 +4465,23 @@ interface NodeSocket {
   remoteAddress?: string | undefined; localPort?: number | undefined; encrypted?: boolean
   destroyed: boolean; writable: boolean; bytesRead: number
   on(event: string, listener: () => void): unknown
-  off(event: string, listener: () => void): unknown
-  setMaxListeners(count: number): unknown
-  end(text: string): unknown
-  destroy(): unknown
+  end(text: string): unknown; destroy(): unknown
 }
 interface NodeRequest {
   method?: string | undefined; url?: string | undefined; httpVersion: string
-  baseUrl?: string; originalUrl?: string; rawHeaders: string[]
-  socket: NodeSocket; complete: boolean
+  baseUrl?: string; originalUrl?: string; socket: NodeSocket; rawHeaders: string[]
+  headers: Record<string, string | string[] | undefined>
+  complete: boolean; readableEnded: boolean
+  on(event: string, listener: (chunk: Uint8Array) => void): unknown
+  read(): unknown; removeAllListeners(event: string): unknown
 }
 interface NodeResponse {
   req: { complete: boolean }; socket: object | null; shouldKeepAlive: boolean
   headersSent: boolean; writableFinished: boolean; strictContentLength: boolean
-  once(event: string, listener: () => void): unknown
-  emit(event: string): unknown
-  removeHeader(name: string): unknown
+  once(event: string, listener: () => void): unknown; emit(event: string): unknown
   writeHead(code: number, reason: string, headers: string[]): unknown
-  write(chunk: Chunk): boolean
-  end(chunk: Chunk): unknown
-  end(chunk: Chunk, encoding: 'latin1'): unknown
-}
-interface NodeBuffer {
-  byteLength(text: string): number
-  from(buffer: ArrayBufferLike, at: number, length: number): { latin1Slice(): string }
+  write(chunk: Chunk, written?: () => void): boolean; end(chunk: Chunk): unknown
+  removeHeader(name: string): unknown; writeContinue(): unknown; destroy(): unknown
 }
 type NodeHandler = (req: NodeRequest, res: NodeResponse) => void
 
@@ -4499,65 +4499,81 @@ type NodeHandler = (req: NodeRequest, res: NodeResponse) => void
 export function toNode(app: Application): NodeHandler
 export function toNode(app: DecoratedMethod): NodeHandler
 export function toNode(app: Application | DecoratedMethod): NodeHandler {
-  const host = new NodeHost(app as Application)
+  const limits = { maxBody: Infinity, maxUrlLen: Infinity }
+  const host = new NodeHost(app as Application, limits)
   return (req, res) => { host.handle(req, res) }
+}
+
+/** A connection. Requests may be pipelined: the next comes before an answer is out. */
+interface NodeLine {
+  address: string; port: string; scheme: string
+  /** The exchange of the last request that came. */
+  last?: NodeExchange
+  /** Those that must know when the client goes away. */
+  watching: Set<NodeExchange>
 }
 
 /** One application on node:http: what its requests share. */
 class NodeHost {
+  readonly lines: Map<NodeSocket, NodeLine> = new Map()
+  readonly byteLength: (text: string) => number =
+    builtin<{ Buffer: Pick<NodeHost, 'byteLength'> }>('node:buffer').Buffer.byteLength
   isStopping = false
-  readonly fresh: Set<NodeSocket> = new Set() // connections without a request so far
-  readonly byteLength: (text: string) => number
-  readonly latin1: (bytes: Uint8Array) => string
   readonly #app: Application
+  readonly #limits: Limits
   readonly #keys = new Map<string, string>()
 
-  constructor(app: Application) {
+  constructor(app: Application, limits: Limits) {
     this.#app = app
-    const { Buffer } = builtin<{ Buffer: NodeBuffer }>('node:buffer')
-    this.byteLength = Buffer.byteLength
-    this.latin1 = ({ buffer, byteOffset, length }) =>
-      Buffer.from(buffer, byteOffset, length).latin1Slice()
+    this.#limits = limits
   }
 
-  handle(req: NodeRequest, res: NodeResponse): void {
-    const exchange = new NodeExchange(this, req, res)
+  /** `isAsked`: the client sends its body only after "100 Continue". */
+  handle(req: NodeRequest, res: NodeResponse, isAsked = false): void {
+    const line = this.line(req.socket)
+    const exchange = line.last = new NodeExchange(this, line, req, res)
+    const { environ } = exchange
     try {
-      this.#addHeaders(exchange.environ, req.rawHeaders)
-      checkRequest(exchange.environ)
-      exchange.run(this.#app)
+      addHeaders(environ, req, this.#keys)
+      checkRequest(environ, this.#limits)
     } catch (error) {
-      res.shouldKeepAlive = false // where does the next request begin?
-      exchange.fail(error)
+      res.shouldKeepAlive = false // where would the next request begin?
+      return exchange.run(answerTo(error, environ))
     }
+    if (isAsked) res.writeContinue()
+    if (environ['HTTP_TRANSFER_ENCODING'] !== undefined) {
+      environ['wsgi.input'] = limited(environ['wsgi.input'], this.#limits.maxBody)
+    } else if (environ.CONTENT_LENGTH === undefined) {
+      req.read() // else Node itself drains it, which costs more than all that we do
+    }
+    exchange.run(this.#app)
   }
 
-  /** As they came: Node's own dictionary keeps the first Host of two, and is silent. */
-  #addHeaders(environ: Environ, raw: readonly string[]): void {
-    for (let at = 0; at < raw.length; at += 2) {
-      const key = this.#key(raw[at] as string)
-      const value = raw[at + 1] as string
-      const earlier = environ[key] as string | undefined
-      const separator = key === 'HTTP_COOKIE' ? '; ' : ', '
-      environ[key] = earlier === undefined ? value : earlier + separator + value
+  /** What we know of a socket, until it closes. */
+  line(socket: NodeSocket): NodeLine {
+    const known = this.lines.get(socket)
+    if (known) return known
+    const line: NodeLine = {
+      address: socket.remoteAddress ?? '', port: String(socket.localPort ?? 80),
+      scheme: socket.encrypted ? 'https' : 'http', watching: new Set(),
     }
-  }
-
-  /** X_A would pass for X-A: a name with '_' is none of ours. */
-  #key(name: string): string {
-    const known = this.#keys.get(name)
-    if (known !== undefined) return known
-    const key = name.includes('_') ? 'mini.ignored' : headerKey(name)
-    if (this.#keys.size < 1000) this.#keys.set(name, key) // a client cannot make it grow
-    return key
+    if (!socket.destroyed) this.lines.set(socket, line)
+    socket.on('close', () => {
+      this.lines.delete(socket)
+      for (const exchange of line.watching) exchange.abort()
+    })
+    return line
   }
 }
+
+interface Limits { maxBody: number; maxUrlLen: number }
 
 const WSGI_VERSION: readonly number[] = [1, 0]
 const STDERR = { write: (text: string): void => { console.error(text.trimEnd()) } }
 
-function nodeEnviron(req: NodeRequest, exchange: NodeExchange): Environ {
-  const { socket, url = '' } = req
+/** All of environ but the headers: one literal, so that V8 knows its shape. */
+function nodeEnviron(req: NodeRequest, line: NodeLine, exchange: NodeExchange): Environ {
+  const { url = '' } = req
   const target = url[0] === '/' ? url : url.replace(/^(\*$|https?:\/\/[^/?#]*)/i, '')
   const mark = target.indexOf('?')
   const environ = {
@@ -4565,9 +4581,9 @@ function nodeEnviron(req: NodeRequest, exchange: NodeExchange): Environ {
     SCRIPT_NAME: req.baseUrl ? decodePath(req.baseUrl) ?? '' : '',
     PATH_INFO: (mark < 0 ? target : target.slice(0, mark)) || '/',
     QUERY_STRING: mark < 0 ? '' : target.slice(mark + 1),
-    SERVER_NAME: 'localhost', SERVER_PORT: String(socket.localPort ?? 80),
-    SERVER_PROTOCOL: `HTTP/${req.httpVersion}`, REMOTE_ADDR: socket.remoteAddress ?? '',
-    'wsgi.version': WSGI_VERSION, 'wsgi.url_scheme': socket.encrypted ? 'https' : 'http',
+    SERVER_NAME: 'localhost', SERVER_PORT: line.port,
+    SERVER_PROTOCOL: `HTTP/${req.httpVersion}`, REMOTE_ADDR: line.address,
+    'wsgi.version': WSGI_VERSION, 'wsgi.url_scheme': line.scheme,
     'wsgi.input': exchange.input, 'wsgi.input_terminated': true, 'wsgi.errors': STDERR,
     'wsgi.multithread': false, 'wsgi.multiprocess': false, 'wsgi.run_once': false,
     [EXCHANGE]: exchange,
@@ -4583,24 +4599,54 @@ const SIGNAL: PropertyDescriptor = {
   enumerable: true, configurable: true,
 }
 
+/** Node's dictionary is quick to read, but hides repetitions: it drops a second Host. */
+function addHeaders(environ: Environ, req: NodeRequest, keys: Map<string, string>): void {
+  const { headers, rawHeaders: raw } = req
+  let count = 0
+  for (const name in headers) {
+    const key = keys.get(name) ?? networkKey(name)
+    if (keys.size < 1000) keys.set(name, key) // which no client can make larger
+    if (key) environ[key] = headers[name]
+    if (!Array.isArray(headers[name])) count += 2
+  }
+  if (count === raw.length) return
+  const joined = new Dict<string>()
+  for (let at = 0; at < raw.length; at += 2) {
+    const key = networkKey(raw[at] as string)
+    const separator = key === 'HTTP_COOKIE' ? '; ' : ', '
+    joined[key] = (key in joined ? joined[key] + separator : '') + (raw[at + 1] as string)
+  }
+  delete joined['']
+  Object.assign(environ, joined)
+}
+
+/** 'x-auth-token' -> 'HTTP_X_AUTH_TOKEN'; x_auth_token would pass for it: ''. */
+const networkKey = (name: string): string => name.includes('_') ? '' : headerKey(name)
+
 /** Refuses what Node's parser lets through, but two readers could read in two ways. */
-function checkRequest(environ: Environ): void {
-  const { SERVER_PROTOCOL: protocol, HTTP_HOST: host } = environ
+function checkRequest(environ: Environ, { maxBody, maxUrlLen }: Limits): void {
+  const { SERVER_PROTOCOL: protocol, REQUEST_URI: url = '' } = environ
   if (!protocol.startsWith('HTTP/1.')) throw new HTTPVersionNotSupported()
-  if (environ.REQUEST_URI?.includes('#')) throw new HTTPBadRequest('A URL ends at "#".')
+  if (url.length > maxUrlLen) throw new HTTPRequestURITooLong()
+  if (url.includes('#')) throw new HTTPBadRequest('A URL ends at "#".')
   environ.PATH_INFO = pathOf(environ.PATH_INFO)
+  const { HTTP_HOST: host, HTTP_TRANSFER_ENCODING: coding } = environ
   const isHost = host ? HOST.test(host) : host === '' || protocol === 'HTTP/1.0'
   if (!isHost) throw new HTTPBadRequest('There must be one Host, with a valid name.')
-  const coding = environ['HTTP_TRANSFER_ENCODING']
+  if (url[0] !== '/') { // it names the host itself, whatever Host says (RFC 9112 3.2.2)
+    environ['HTTP_HOST'] = /^https?:\/\/([^/?#]*)/i.exec(url)?.[1] ?? host
+  }
   const isKnown = protocol === 'HTTP/1.1' && coding?.toLowerCase() === 'chunked'
-  if (coding === undefined || isKnown) return
-  throw new HTTPBadRequest('Transfer-Encoding must be "chunked", in HTTP/1.1.')
+  if (coding !== undefined && !isKnown) {
+    throw new HTTPBadRequest('Transfer-Encoding must be "chunked", in HTTP/1.1.')
+  }
+  if (Number(environ.CONTENT_LENGTH) > maxBody) throw tooLarge(String(maxBody))
 }
 
 /** Status and headers as Node takes them; `length` is their Content-Length, or -1. */
 interface Head { code: number; reason: string; flat: string[]; length: number }
 
-/** Node itself sends most of what is wrong here as it is. */
+/** Refuses what Node would send; it checks names, and values for control characters. */
 function headOf(status: string, headers: HeaderList): Head {
   if (!/^[2-9]\d\d [\t\x20-\x7e\x80-\xff]*$/.test(status)) {
     throw new TypeError(`The status ${show(status)} must be three digits from 200 on, a `
@@ -4610,41 +4656,162 @@ function headOf(status: string, headers: HeaderList): Head {
   const head: Head = { code, reason: status.slice(4), flat: [], length: -1 }
   for (const [name, value] of headers) {
     const isLength = name.length === 14 && name.toLowerCase() === 'content-length'
-    const isValue = isLength ? head.length < 0 && /^\d+$/.test(value) : VALUE.test(value)
-    if (!isValue || !TOKEN.test(name) || HOP_BY_HOP.test(name)) {
-      throw new TypeError(`The header ${show(name)}: ${show(value)} cannot be sent: a `
-        + 'name is a token, not hop-by-hop, a value has no control characters and none '
-        + 'above U+00FF, Content-Length is one number')
+    const isFine = isLength ? head.length < 0 && /^\d+$/.test(value)
+      : !HOP_BY_HOP.test(name)
+    if (!isFine) {
+      throw new TypeError(`The header ${show(name)}: ${show(value)} cannot be sent: what `
+        + 'is hop-by-hop is the server\'s to say, and Content-Length is one number')
     }
     if (isLength) head.length = Number(value)
-    if (!isLength || isFramed(head)) head.flat.push(name, value)
+    if (!isLength || isFramed(code)) head.flat.push(name, value)
   }
   return head
 }
-const isFramed = ({ code }: Head): boolean => code !== 204 && code !== 304
-const TOKEN = /^[\w!#$%&'*+.^`|~-]+$/
-const VALUE = /^[\t\x20-\x7e\x80-\xff]*$/
+
+const isFramed = (code: number): boolean => code !== 204 && code !== 304
 
 /** One request and its answer on node:http. */
 class NodeExchange {
-  readonly input: StreamInput
   readonly environ: Environ
+  readonly input: StreamInput
+  readonly res: NodeResponse
   readonly #req: NodeRequest
-  readonly #res: NodeResponse
   readonly #host: NodeHost
+  readonly #line: NodeLine
   #head: Head | undefined
   #reader: BodyReader | undefined
   #controller: AbortController | undefined
-  #unwatch: (() => void) | undefined
+  #drained: Promise<void> | undefined // while the client is slower than we are
   #hasFailed = false
   #isOver = false
 
-  constructor(host: NodeHost, req: NodeRequest, res: NodeResponse) {
+  constructor(host: NodeHost, line: NodeLine, req: NodeRequest, res: NodeResponse) {
     this.#host = host
+    this.#line = line
     this.#req = req
-    this.#res = res
+    this.res = res
     this.input = new StreamInput(req)
-    this.environ = nodeEnviron(req, this)
+    this.environ = nodeEnviron(req, line, this)
+  }
+
+  /** The whole of it: calls the application, sends what it returns, now or later. */
+  run(app: Application): void {
+    try {
+      const body = callApplication(app, this.environ, this.#start)
+      if (!isPromise(body)) return this.#send(body)
+      body.then((late) => { this.#send(late) }).then(undefined, this.#fail)
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  readonly #start: StartResponse = (status, headers, excInfo) => {
+    if (excInfo && this.res.headersSent) throw excInfo
+    if (this.#head && !excInfo) throw new Error(TWICE)
+    this.#head = headOf(status, headers)
+    return (chunk) => this.#write(joinChunks([chunk]))
+  }
+
+  /** Writes at once; gives a promise where the client is slower than we are. */
+  #write(chunk: Chunk): void | Promise<void> {
+    if (this.#isOver || chunk.length === 0) return undefined
+    if (!this.res.headersSent) this.#writeHead(-1)
+    if (this.res.write(chunk)) return undefined
+    this.#watch()
+    this.#drained ??= new Promise((resolve) => {
+      this.res.once('drain', () => {
+        this.#drained = undefined
+        resolve()
+      })
+    })
+    return this.#drained
+  }
+
+  #send(body: Body): void {
+    if (isList(body) && this.#head) {
+      this.#end(joinChunks(body), this.#hasBody || body.length > 0)
+    } else void this.#pump(body)
+  }
+
+  /** A sync body is gathered up to 64 KiB a write, an async one goes out as it comes. */
+  async #pump(body: Body): Promise<void> {
+    try {
+      const reader = this.#reader = new BodyReader(body)
+      if (!reader.isSync) this.#watch()
+      let gathered: Chunk[] = []
+      let size = 0
+      while (!this.#isOver) {
+        if (this.#head && !this.#hasBody) return this.#end('') // HEAD asks for no more
+        const next = reader.next()
+        const step = isPromise(next) ? await next : next
+        if (step.done) return this.#end(joinChunks(gathered))
+        gathered.push(step.value)
+        size += step.value.length
+        if (size === 0 || (size < 65536 && reader.isSync)) continue
+        await this.#write(joinChunks(gathered))
+        gathered = []
+        size = 0
+      }
+    } catch (error) {
+      this.#fail(error)
+    }
+  }
+
+  /** The last of the answer, or, if `isWhole`, all of it. */
+  #end(chunk: Chunk, isWhole = this.#hasBody): void {
+    if (this.#isOver) return
+    const { byteLength } = this.#host
+    const length = typeof chunk === 'string' ? byteLength(chunk) : chunk.length
+    if (!this.res.headersSent) this.#writeHead(length, isWhole)
+    const { complete, readableEnded } = this.#req
+    const isEarly = this.input.isOpen ? !readableEnded
+      : !complete && !this.res.shouldKeepAlive
+    if (isEarly) this.res.write(chunk, () => { this.#drain() })
+    else this.res.end(chunk)
+    this.#finish()
+  }
+
+  /**
+   * A client that is still sending looks for its answer only afterwards; if we hung up,
+   * the reset would take the answer with it. So we read on: 64 MiB or 5 seconds at most.
+   */
+  #drain(): void {
+    const { socket } = this.#req
+    let left = 64 * 1024 * 1024
+    const timer = setTimeout(() => { socket.destroy() }, DRAIN_TIME)
+    const done = (): void => {
+      clearTimeout(timer)
+      this.res.end('')
+    }
+    this.#req.removeAllListeners('readable') // those of an iterator that nobody asks
+    this.#req.on('data', ({ length }) => {
+      left -= length
+      if (left < 0) socket.destroy()
+    })
+    this.#req.on('end', done)
+    this.#req.on('close', done)
+  }
+
+  get #hasBody(): boolean {
+    return this.#req.method !== 'HEAD' && isFramed(this.#head?.code ?? 200)
+  }
+
+  /** `length` is the whole body's, -1 where it is not known yet. */
+  #writeHead(length: number, isWhole = false): void {
+    const { res } = this
+    const head = this.#head
+    if (!head) throw new Error('The application did not call startResponse')
+    if (length < 0) res.strictContentLength = true
+    else if (head.length < 0) {
+      if (isWhole && isFramed(head.code)) head.flat.push('Content-Length', String(length))
+    } else if (this.#hasBody && length !== head.length) {
+      throw new Error(`The body has ${length} bytes, Content-Length is ${head.length}`)
+    }
+    const isLast = this.#host.isStopping && this.#line.last === this
+    if (isLast || (head.code === 413 && !this.#req.complete)) res.shouldKeepAlive = false
+    // Node sends chunks to HTTP/1.0 too, if the client says "TE: chunked".
+    if (this.#req.httpVersion === '1.0') res.removeHeader('Transfer-Encoding')
+    res.writeHead(head.code, head.reason, head.flat)
   }
 
   /** Fires when the client goes away before its answer has ended; made on first use. */
@@ -4654,193 +4821,52 @@ class NodeExchange {
     return this.#controller.signal
   }
 
-  /** The whole of it: calls the application, sends what it returns, now or later. */
-  run(app: Application): void {
-    try {
-      const body = callApplication(app, this.environ, this.#start)
-      if (!isPromise(body)) return this.#send(body)
-      const sent = body.then((late) => { this.#send(late) })
-      void sent.then(undefined, (error: unknown) => { this.fail(error) })
-    } catch (error) {
-      this.fail(error)
-    }
-  }
-
-  readonly #start: StartResponse = (status, headers, excInfo) => {
-    if (excInfo && this.#res.headersSent) throw excInfo
-    if (this.#head && !excInfo) throw new Error(TWICE)
-    this.#head = headOf(status, headers)
-    return (chunk) => chunk === '' ? undefined : this.#write(joinChunks([chunk]))
-  }
-
-  /** Writes at once; gives a promise where the client is slower than we are. */
-  #write(chunk: Chunk): void | Promise<void> {
-    if (this.#isOver || chunk.length === 0) return undefined
-    if (!this.#res.headersSent) this.#writeHead(-1)
-    if (this.#res.write(chunk)) return undefined
-    const drained = new Promise<void>((resolve) => { this.#res.once('drain', resolve) })
-    this.#watch()
-    return drained
-  }
-
-  #send(body: Body): void {
-    if (isList(body) && this.#head) this.#end(joinChunks(body), body.length > 0)
-    else void this.#pump(body)
-  }
-
-  /** A sync body is gathered up to 64 KiB a write, an async one goes out as it comes. */
-  async #pump(body: Body): Promise<void> {
-    try {
-      const reader = this.#reader = new BodyReader(body)
-      this.#watch()
-      let gathered: Chunk[] = []
-      let size = 0
-      while (!this.#isOver) {
-        if (this.#head && !this.#hasBody) { // HEAD needs no chunk, once the head is known
-          this.#end('')
-          break
-        }
-        const next = reader.next()
-        const isLate = isPromise(next)
-        const step = isLate ? await next : next
-        if (step.done) return this.#end(joinChunks(gathered))
-        gathered.push(step.value)
-        size += step.value.length
-        if (size === 0 || (size < 65536 && !isLate)) continue
-        await this.#write(joinChunks(gathered))
-        gathered = []
-        size = 0
-      }
-      await reader.end()
-    } catch (error) {
-      this.fail(error)
-    }
-  }
-
-  /** The last of the answer, or all of it. */
-  #end(chunk: Chunk, isWhole = this.#hasBody): void {
-    if (this.#isOver) return
-    const { byteLength } = this.#host
-    if (!this.#res.headersSent) {
-      const length = typeof chunk === 'string' ? byteLength(chunk) : chunk.length
-      this.#writeHead(length, isWhole)
-    }
-    const isEarly = this.#head?.code === 413 && !this.#req.complete
-    if (isEarly) this.#res.write(chunk)
-    else if (typeof chunk === 'string' || chunk.length > SMALL) this.#res.end(chunk)
-    else this.#res.end(this.#host.latin1(chunk), 'latin1')
-    const hasMore = this.input.isOpen && !this.#req.complete
-      && this.input.count !== Number(this.environ.CONTENT_LENGTH)
-    if (isEarly || hasMore) void this.#drain()
-    this.#finish()
-  }
-
-  /**
-   * A client that is still sending looks for its answer only afterwards; if we hung up,
-   * the reset would take the answer with it. So we read on: 64 MiB or 5 seconds at most.
-   */
-  async #drain(): Promise<void> {
-    const { socket } = this.#req
-    const timer = setTimeout(() => { socket.destroy() }, DRAIN_TIME)
-    try {
-      for await (const _ of limited(this.input, 64 * 1024 * 1024)) continue
-      this.#res.end('')
-    } catch {
-      socket.destroy() // it sent too much, it has gone, or the body was too short
-    }
-    clearTimeout(timer)
-  }
-
-  get #hasBody(): boolean {
-    return this.#req.method !== 'HEAD' && this.#head !== undefined && isFramed(this.#head)
-  }
-
-  /** `length` is the whole body's, -1 where it is not known yet. */
-  #writeHead(length: number, isWhole = false): void {
-    const head = this.#head
-    if (!head) throw new Error('The application did not call startResponse')
-    if (length < 0) this.#res.strictContentLength = true
-    else if (head.length < 0) {
-      if (this.#hasBody || (isWhole && isFramed(head))) {
-        head.flat.push('Content-Length', String(length))
-      }
-    } else if (this.#hasBody && length !== head.length) {
-      throw new Error(`The body has ${length} bytes, Content-Length is ${head.length}`)
-    }
-    if (head.code === 413 || this.#host.isStopping) this.#res.shouldKeepAlive = false
-    // Node sends chunks to HTTP/1.0 too, if the client says "TE: chunked".
-    if (this.#req.httpVersion === '1.0') this.#res.removeHeader('Transfer-Encoding')
-    this.#res.writeHead(head.code, head.reason, head.flat)
-  }
-
-  /**
-   * Ties us to the socket: where our answer waits in line behind another, Node tells
-   * nobody that the client has gone.
-   */
+  /** Where our answer waits in line, Node tells nobody that the client has gone. */
   #watch(): void {
-    if (this.#unwatch || this.#isOver) return
-    const { socket } = this.#req
-    const gone = (): void => { this.#gone() }
-    this.#unwatch = () => { socket.off('close', gone) }
-    socket.setMaxListeners(0) // each request in line adds one
-    socket.on('close', gone)
-    if (socket.destroyed) gone()
+    if (this.#isOver) return
+    this.#line.watching.add(this)
+    if (this.#req.socket.destroyed) this.abort()
   }
 
-  #gone(): void {
+  /** The client has gone. */
+  abort(): void {
     this.#finish()
     this.#controller ??= new AbortController()
     this.#controller.abort()
-    this.#res.emit('drain') // nobody waits for this client any more
+    this.res.emit('drain') // nobody waits for this client any more
   }
 
   #finish(): void {
     this.#isOver = true
-    this.#unwatch?.()
-    if (this.#reader) void this.#close(this.#reader)
-  }
-
-  async #close(reader: BodyReader): Promise<void> {
-    try {
-      await reader.end()
-    } catch (error) {
-      this.#log(error)
-    }
+    this.#line.watching.delete(this)
+    const reader = this.#reader
+    if (!reader) return
+    new Promise((resolve) => { resolve(reader.end()) })
+      .catch((error: unknown) => { logError(error, this.environ) })
   }
 
   /** Before the headers an error has an answer; after them the connection is cut. */
-  fail(error: unknown): void {
+  readonly #fail = (error: unknown): void => {
     if (this.#isOver) return
-    const isAnswer = isHttpError(error)
-    const isLast = this.#res.headersSent || this.#hasFailed
-    if (isLast || !isAnswer) this.#log(error)
     this.#finish()
-    if (isLast) {
-      this.#req.socket.destroy()
+    if (this.res.headersSent || this.#hasFailed) {
+      logError(error, this.environ)
+      this.res.destroy() // once the answers before it are out
       return
     }
     this.#isOver = false
     this.#hasFailed = true
     this.#head = undefined
-    this.run(isAnswer ? error : new HTTPInternalServerError())
-  }
-
-  #log(error: unknown): void {
-    const { REQUEST_METHOD: method, PATH_INFO: path } = this.environ
-    const errors = this.environ['wsgi.errors']
-    errors.write(`${method} ${show(path)}: ${errorText(error)}\n`)
+    this.run(answerTo(error, this.environ))
   }
 }
 
-/** Up to here bytes go out as latin-1 text, which Node sends together with the head. */
-const SMALL = 8192
 const DRAIN_TIME = 5000
 
 /** Several chunks as one: strings stay a string, which costs Node less to send. */
 function joinChunks(chunks: readonly Chunk[]): Chunk {
-  for (const chunk of chunks) {
-    if (isChunk(chunk)) continue
-    throw new TypeError(`A chunk is a string or bytes, not ${show(chunk)}`)
+  if (!chunks.every(isChunk)) {
+    throw new TypeError(`Chunks are strings or bytes, not ${show(chunks)}`)
   }
   if (chunks.length === 1) return chunks[0] as Chunk
   const isText = chunks.every((chunk) => typeof chunk === 'string')
@@ -4891,39 +4917,19 @@ export async function makeServer(
   options: ServerOptions = {},
 ): Promise<WSGIServer> {
   const { maxBody = 10 << 20, maxUrlLen = 8192, gracefulShutdownTimeout = 30 } = options
-  const limits = { maxRequestBodySize: maxBody }
-  const limited = new RequestBodySizeLimiter(app as Application, limits)
-  const node = new NodeHost((environ, startResponse) => {
-    const isTooLong = (environ.REQUEST_URI as string).length > maxUrlLen
-    const target = isTooLong ? new HTTPRequestURITooLong() : limited
-    return callApplication(target, environ, startResponse)
-  })
-  const latest = new WeakMap<NodeSocket, NodeResponse>()
-  const handle: NodeHandler = (req, res) => {
-    node.fresh.delete(req.socket)
-    latest.set(req.socket, res)
-    node.handle(req, res)
-  }
-  const server = createNodeServer(options, handle)
-  server.on('checkContinue', (req, res) => { // a body that is too large is not asked for
-    if (!(Number(req.headers['content-length']) > maxBody)) res.writeContinue()
-    handle(req, res)
-  })
-  server.on('connection', (socket) => {
-    node.fresh.add(socket)
-    socket.on('close', () => { node.fresh.delete(socket) })
-  })
+  const node = new NodeHost(app as Application, { maxBody, maxUrlLen })
+  const server = createNodeServer(options, (req, res) => { node.handle(req, res) })
+  server.on('checkContinue', (req, res) => { node.handle(req, res, true) })
+  server.on('connection', (socket) => { node.line(socket) })
   server.on('clientError', (error, socket) => {
-    answerClientError(error.code ?? '', socket, latest.get(socket))
+    answerClientError(error.code ?? '', socket, node.line(socket).last?.res)
   })
   await listen(server, host, port)
   return new WSGIServer(server, node, gracefulShutdownTimeout)
 }
 
 interface NodeServer {
-  on(event: 'checkContinue', listener: (
-    req: NodeRequest & { headers: Record<string, unknown> },
-    res: NodeResponse & { writeContinue(): unknown }) => void): unknown
+  on(event: 'checkContinue', listener: NodeHandler): unknown
   on(event: 'clientError' | 'error', listener: (
     error: Error & { code?: string }, socket: NodeSocket) => void): unknown
   on(event: 'close' | 'listening', listener: () => void): unknown
@@ -4933,7 +4939,6 @@ interface NodeServer {
   address(): { port: number } | null
   close(): unknown
   closeIdleConnections(): void
-  closeAllConnections(): void
 }
 
 function createNodeServer(options: ServerOptions, handler: NodeHandler): NodeServer {
@@ -4969,16 +4974,14 @@ function listen(server: NodeServer, host: string, port: number): Promise<void> {
 /** What never became a request is answered too, but not before an earlier request. */
 function answerClientError(code: string, socket: NodeSocket, res?: NodeResponse): void {
   const isPending = res !== undefined && !res.writableFinished
-  if (res && !isPending && !res.req.complete) {
-    socket.destroy() // it has its answer, and sends on
-  } else if (isPending && res.req.complete) {
-    if (res.shouldKeepAlive) res.once('finish', () => { socket.end('') })
-    res.shouldKeepAlive = false
-  } else if (isPending && (res.headersSent || !res.socket)) {
-    socket.destroy()
+  if (isPending && res.req.complete) {
+    res.once('finish', () => { socket.end('') })
+  } else if (res && !res.req.complete && !(isPending && res.socket)) {
+    socket.destroy() // it has its answer, or stands in line for it
   } else if (socket.writable) {
     const status = CLIENT_ERRORS[code] ?? '400 Bad Request'
-    socket.end(`HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
+    socket.end(isPending && res.headersSent ? ''
+      : `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
     const timer = setTimeout(() => { socket.destroy() }, DRAIN_TIME)
     socket.on('close', () => { clearTimeout(timer) })
   }
@@ -5035,15 +5038,18 @@ class WSGIServer {
 
   /** Takes no more connections; gives the requests in flight at most `seconds`. */
   async shutdown(seconds: number = this.#grace): Promise<void> {
-    this.#host.isStopping = true // each answer from now on says "Connection: close"
+    const { lines } = this.#host
+    this.#host.isStopping = true // from now on the last answer says "Connection: close"
     this.#server.close()
-    const close = (): void => {
-      this.#server.closeIdleConnections() // Node takes one that was never used for busy
-      for (const socket of this.#host.fresh) if (socket.bytesRead === 0) socket.destroy()
-    }
-    close()
-    const sweep = setInterval(close, 50)
-    const cut = setTimeout(() => { this.#server.closeAllConnections() }, seconds * 1000)
+    const sweep = setInterval(() => {
+      this.#server.closeIdleConnections() // one that was never used counts as busy
+      for (const [socket, { last }] of lines) {
+        if (!last && socket.bytesRead === 0) socket.destroy()
+      }
+    }, 50)
+    const cut = setTimeout(() => {
+      for (const socket of lines.keys()) socket.destroy()
+    }, seconds * 1000)
     await this.#closed
     clearInterval(sweep)
     clearTimeout(cut)
