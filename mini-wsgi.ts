@@ -4370,13 +4370,18 @@ function webBody(
 ): ReturnType<Uint8Array['slice']> | ReadableStream<Uint8Array> {
   if (isList(body)) return joinBytes(body.map(toBytes)) as ReturnType<Uint8Array['slice']>
   const reader = new BodyReader(body)
-  const chunks = replay(reader)
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
-      let step = await chunks.next()
-      while (!step.done && step.value.length === 0) step = await chunks.next()
-      if (step.done) controller.close()
-      else controller.enqueue(toBytes(step.value))
+      try {
+        let step = await reader.next()
+        while (!step.done && step.value.length === 0) step = await reader.next()
+        if (!step.done) return controller.enqueue(toBytes(step.value))
+        await reader.end()
+        controller.close()
+      } catch (error) {
+        await reader.end()
+        throw error
+      }
     },
     async cancel() { await reader.end() },
   }, { highWaterMark: 0 })
@@ -4513,6 +4518,8 @@ interface NodeLine {
   watching: Set<NodeExchange>
 }
 
+interface Limits { maxBody: number; maxUrlLen: number }
+
 /** One application on node:http: what its requests share. */
 class NodeHost {
   readonly lines: Map<NodeSocket, NodeLine> = new Map()
@@ -4565,8 +4572,6 @@ class NodeHost {
     return line
   }
 }
-
-interface Limits { maxBody: number; maxUrlLen: number }
 
 const WSGI_VERSION: readonly number[] = [1, 0]
 const STDERR = { write: (text: string): void => { console.error(text.trimEnd()) } }
@@ -4760,12 +4765,10 @@ class NodeExchange {
   /** The last of the answer, or, if `isWhole`, all of it. */
   #end(chunk: Chunk, isWhole = this.#hasBody): void {
     if (this.#isOver) return
-    const { byteLength } = this.#host
-    const length = typeof chunk === 'string' ? byteLength(chunk) : chunk.length
+    const length = typeof chunk === 'string' ? this.#host.byteLength(chunk) : chunk.length
     if (!this.res.headersSent) this.#writeHead(length, isWhole)
-    const { complete, readableEnded } = this.#req
-    const isEarly = this.input.isOpen ? !readableEnded
-      : !complete && !this.res.shouldKeepAlive
+    const isEarly = this.input.isOpen ? !this.#req.readableEnded
+      : !this.#req.complete && !this.res.shouldKeepAlive
     if (isEarly) this.res.write(chunk, () => { this.#drain() })
     else this.res.end(chunk)
     this.#finish()
@@ -4777,19 +4780,14 @@ class NodeExchange {
    */
   #drain(): void {
     const { socket } = this.#req
-    let left = 64 * 1024 * 1024
+    const most = socket.bytesRead + 64 * 1024 * 1024
     const timer = setTimeout(() => { socket.destroy() }, DRAIN_TIME)
-    const done = (): void => {
+    this.#req.removeAllListeners('readable') // those of an iterator that nobody asks
+    this.#req.on('data', () => { if (socket.bytesRead > most) socket.destroy() })
+    this.#req.on('close', () => { // its end, or the client's
       clearTimeout(timer)
       this.res.end('')
-    }
-    this.#req.removeAllListeners('readable') // those of an iterator that nobody asks
-    this.#req.on('data', ({ length }) => {
-      left -= length
-      if (left < 0) socket.destroy()
     })
-    this.#req.on('end', done)
-    this.#req.on('close', done)
   }
 
   get #hasBody(): boolean {
@@ -4919,26 +4917,22 @@ export async function makeServer(
   const { maxBody = 10 << 20, maxUrlLen = 8192, gracefulShutdownTimeout = 30 } = options
   const node = new NodeHost(app as Application, { maxBody, maxUrlLen })
   const server = createNodeServer(options, (req, res) => { node.handle(req, res) })
-  server.on('checkContinue', (req, res) => { node.handle(req, res, true) })
-  server.on('connection', (socket) => { node.line(socket) })
-  server.on('clientError', (error, socket) => {
-    answerClientError(error.code ?? '', socket, node.line(socket).last?.res)
+  const handleAsked: NodeHandler = (req, res) => { node.handle(req, res, true) }
+  server.on('checkContinue', handleAsked)
+  server.on('connection', (socket: NodeSocket) => { node.line(socket) })
+  server.on('clientError', ({ code = '' }: { code?: string }, socket: NodeSocket) => {
+    answerClientError(code, socket, node.line(socket).last?.res)
   })
   await listen(server, host, port)
   return new WSGIServer(server, node, gracefulShutdownTimeout)
 }
 
 interface NodeServer {
-  on(event: 'checkContinue', listener: NodeHandler): unknown
-  on(event: 'clientError' | 'error', listener: (
-    error: Error & { code?: string }, socket: NodeSocket) => void): unknown
-  on(event: 'close' | 'listening', listener: () => void): unknown
-  on(event: 'connection', listener: (socket: NodeSocket) => void): unknown
   maxHeadersCount: number | null
+  on(event: string, listener: (...args: never[]) => void): unknown
   listen(place: { host: string; port: number }): unknown
   address(): { port: number } | null
-  close(): unknown
-  closeIdleConnections(): void
+  close(): unknown; closeIdleConnections(): void
 }
 
 function createNodeServer(options: ServerOptions, handler: NodeHandler): NodeServer {
@@ -4962,7 +4956,7 @@ function createNodeServer(options: ServerOptions, handler: NodeHandler): NodeSer
 
 function listen(server: NodeServer, host: string, port: number): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.on('error', (error) => { // later ones, like EMFILE, end no server
+    server.on('error', (error: Error) => { // later ones, like EMFILE, end no server
       reject(new Error(`Cannot listen on ${host}:${port}: ${error.message}; choose `
         + 'another port, or stop what has this one', { cause: error }))
     })
