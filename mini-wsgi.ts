@@ -425,6 +425,7 @@ export class Request {
     return fields
   }
 
+  /** The body, parsed; a client that sent something else is answered with 400 or 415. */
   #read<T>(type: string, parse: (bytes: Uint8Array) => T): Promise<T> {
     const { HTTP_CONTENT_ENCODING: coding = 'identity' } = this.environ
     return this.bytes().then((bytes) => {
@@ -574,15 +575,16 @@ function parseJson(bytes: Uint8Array): unknown {
 
 const URLENCODED = 'application/x-www-form-urlencoded'
 
-/** The platform reads both kinds of forms, but as many fields as there are. */
+/** The platform reads both kinds of forms, but sets no limit to their fields. */
 function parseForm(bytes: Uint8Array, type: string): Promise<FormData> {
-  const isParts = /^multipart/i.test(type)
-  const separator = isParts ? /\ncontent-disposition:/i : '&'
+  const isMultipart = /^multipart/i.test(type)
+  const separator = isMultipart ? /\ncontent-disposition:/i : '&'
   if (toText(bytes).split(separator, MAX_FIELDS + 1).length > MAX_FIELDS) {
     throw new RangeError(`it has more than ${MAX_FIELDS} fields`)
   }
-  const body = (isParts ? trimmed(bytes, type) : bytes) as ReturnType<Uint8Array['slice']>
-  return new globalThis.Response(body, { headers: { 'Content-Type': type } }).formData()
+  const body = isMultipart ? trimmed(bytes, type) : bytes
+  return new globalThis.Response(body as ReturnType<Uint8Array['slice']>,
+    { headers: { 'Content-Type': type } }).formData()
 }
 
 /** RFC 2046 allows text around the boundaries; the platform's parsers do not. */
@@ -1210,9 +1212,9 @@ function errorPage(
   error: HTTPException, environ: Environ, location: string | undefined,
 ): [contentType: string, page: string] {
   const { status, title, code, explanation, detail, comment } = error
+  const first = ASKED[code] ?? (location === undefined ? EXPLAINED : LINKED)
   const note = comment && !ASKED[code] ? '\n<!-- ${comment} -->' : ''
-  const template = (ASKED[code] ?? (location === undefined ? EXPLAINED : LINKED))
-    + '\n${detail}' + note
+  const template = `${first}\n\${detail}${note}`
   const words: Partial<Environ> = { explanation, detail: detail ?? '', comment, location }
   const fill = (text: string, escape: (value: string) => string): string =>
     text.replace(/\$\{(\w+)\}/g, (name, key: string) => {
@@ -1224,12 +1226,11 @@ function errorPage(
       return ['text/html', `<html>\n <head>\n  <title>${status}</title>\n </head>\n`
         + ` <body>\n  <h1>${status}</h1>\n  ${fill(template, escapeHtml)}\n </body>\n`
         + '</html>']
-    case JSON_TYPE: {
-      const message = fill(template.replace(/<[^>]*>/g, ''), String).trim()
-      return [JSON_TYPE, JSON.stringify({ code: status, title, message })]
-    }
+    case JSON_TYPE:
+      return [JSON_TYPE, JSON.stringify({ code: status, title,
+        message: fill(template.replace(/<[^>]*>/g, ''), String).trim() })]
     default:
-      return ['text/plain', `${status}\n\n${withoutTags(fill(template, String))}`]
+      return ['text/plain', `${status}\n\n${fill(withoutTags(template), withoutTags)}`]
   }
 }
 
@@ -1237,7 +1238,7 @@ const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (char) =>
   ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[char] ?? '&#x27;')
 
 const withoutTags = (html: string): string => html.replace(/[\r\n]+/g, ' ')
-  .replace(/<br.*?>/gi, '\n').replace(/<!--|-->|<[^>]*>/g, '')
+  .replace(/<br[^<>]*>/gi, '\n').replace(/<!--|-->|<[^<>]*>/g, '')
 
 /** The class for a code. Its title names it: 404 'Not Found' makes HTTPNotFound. */
 function http(
