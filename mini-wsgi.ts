@@ -3322,7 +3322,7 @@ const isAddress = (text: string): boolean =>
  */
 export class CORS extends Middleware {
   readonly #origins = listOf(option(this, 'allowedOrigin', /^(\*|null|.+:\/\/.*|)$/, ''))
-  readonly #hasCredentials = isOn(this, 'allowCredentials', true)
+  readonly #credentials = isOn(this, 'allowCredentials', true) ? 'true' : ''
   readonly #maxAge = option(this, 'maxAge', /^\d+$/, 3600)
 
   override async processResponse(res: Response, req: Request): Promise<Response> {
@@ -3336,9 +3336,8 @@ export class CORS extends Middleware {
       'Vary': [...res.headers.getAll('Vary'), 'Origin'].join(','),
     }
     if (!origin || !more) return answer
-    const isExact = this.#hasCredentials && origin !== '*'
     const headers = { 'Access-Control-Allow-Origin': origin, ...more,
-      'Access-Control-Allow-Credentials': isExact ? 'true' : '' }
+      'Access-Control-Allow-Credentials': origin === '*' ? '' : this.#credentials }
     for (const [name, value] of Object.entries(headers)) {
       if (value) answer.headers.set(name, value)
     }
@@ -3737,15 +3736,19 @@ function valuesOf(file: ConfigFile, heading: string, callerConf: Conf): Values {
   const outer = { ...given, ...defaults }
   const globalConf: Conf = { ...given }
   for (const key of Object.keys(defaults)) globalConf[key] = valueOf(key, outer)
-  const confs: Record<string, Conf> = { set: {}, get: {}, local: {} }
+  const additions: Conf = {}
+  const gets: Conf = {}
+  const localConf: Conf = {}
   for (const key of Object.keys({ ...defaults, ...own })) {
-    const [, verb = 'local', name = key] = /^(set|get)\s+(.*)$/.exec(key) ?? []
-    if (verb === 'local' && Object.hasOwn(outer, key)) continue
-    Object.assign(confs[verb] ?? {}, { [name]: valueOf(key, { ...outer, ...own }) })
+    const [, verb, name = key] = /^(set|get)\s+(.*)$/.exec(key) ?? []
+    if (!verb && Object.hasOwn(outer, key)) continue
+    const value = valueOf(key, { ...outer, ...own })
+    if (verb === 'set') additions[name] = value
+    else if (verb === 'get') gets[name] = value
+    else localConf[name] = value
   }
-  const { set: additions = {}, get = {}, local: localConf = {} } = confs
   Object.assign(globalConf, callerConf, additions)
-  for (const [name, key] of Object.entries(get)) {
+  for (const [name, key] of Object.entries(gets)) {
     localConf[name] = globalConf[key] ?? fail(`get ${name} = ${key}: [DEFAULT] has no `
       + `such key; add it${didYouMean(key, Object.keys(globalConf))}`)
   }
@@ -4152,6 +4155,7 @@ export interface Tree {
   /** What it set in environ before it called the next layer, or answered. */
   changed?: Partial<Environ>
   status?: string
+  /** How long it took to answer, the layers below included. */
   ms?: number
 }
 
