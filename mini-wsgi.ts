@@ -4332,7 +4332,9 @@ function fetchEnviron(request: FetchRequest): Environ {
     SERVER_PROTOCOL: 'HTTP/1.1', HTTP_HOST: host, 'wsgi.input_terminated': true,
     'mini.signal': request.signal,
   })
-  if (request.body) environ['wsgi.input'] = new StreamInput(request.body)
+  const body = request.body?.getReader()
+  const pull: Pull = async () => (await body?.read())?.value
+  if (body) environ['wsgi.input'] = new StreamInput(pull, Infinity)
   request.headers.forEach((value, name) => {
     if (!name.includes('_')) environ[headerKey(name)] = value
   })
@@ -4392,58 +4394,53 @@ function webBody(
   }, { highWaterMark: 0 })
 }
 
-/** `wsgi.input` over a stream, which nobody touches before the first read. */
+type Pull = () => Promise<Uint8Array | undefined>
+
+/** `wsgi.input` over a stream, of which nothing is read before somebody asks. */
 class StreamInput implements Input {
-  readonly #stream: NodeRequest | ReadableStream<Uint8Array>
-  #source: AsyncIterator<Uint8Array> | undefined
-  #left: Uint8Array[] = [] // what a sized read took too much
+  readonly #pull: Pull
+  #left: number
+  #rest: Uint8Array | undefined // what a sized read took too much
+  #isOpen = false
 
-  constructor(stream: NodeRequest | ReadableStream<Uint8Array>) { this.#stream = stream }
-
-  get isOpen(): boolean { return this.#source !== undefined }
-
-  read(size = -1): Promise<Uint8Array> {
-    const isWhole = size < 0 && !this.#source && 'rawHeaders' in this.#stream
-    if (!isWhole) return this.#gather(size < 0 ? Infinity : size)
-    this.#source = iterate([]) as AsyncIterator<Uint8Array> // nothing will be left
-    return readNode(this.#stream as NodeRequest)
+  /** `pull` gives the next chunk; of `length` bytes the end is not waited for. */
+  constructor(pull: Pull, length: number) {
+    this.#pull = pull
+    this.#left = length
   }
 
-  async #gather(size: number): Promise<Uint8Array> {
+  /** Somebody has begun to read, and left some. */
+  get isPartial(): boolean { return this.#isOpen && this.#left > 0 }
+
+  async read(size = -1): Promise<Uint8Array> {
+    const wanted = size < 0 ? Infinity : size
     const chunks: Uint8Array[] = []
     let length = 0
-    while (length < size) {
-      const { value, done } = await this.#next()
-      if (done) break
-      chunks.push(value)
-      length += value.length
+    while (length < wanted) {
+      const chunk = await this.#next()
+      if (!chunk) break
+      chunks.push(chunk)
+      length += chunk.length
     }
     const all = joinBytes(chunks)
-    if (length <= size) return all
-    this.#left.push(all.subarray(size))
-    return all.subarray(0, size)
+    if (length > wanted) this.#rest = all.subarray(wanted)
+    return all.subarray(0, wanted)
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
-    for (let step = await this.#next(); !step.done; step = await this.#next()) {
-      yield step.value
-    }
+    for (let chunk = await this.#next(); chunk; chunk = await this.#next()) yield chunk
   }
 
-  async #next(): Promise<IteratorResult<Uint8Array, undefined>> {
-    this.#source ??= iterate(this.#stream as Body) as AsyncIterator<Uint8Array>
-    const value = this.#left.pop()
-    return value ? { value } : this.#source.next()
+  async #next(): Promise<Uint8Array | undefined> {
+    const rest = this.#rest
+    this.#rest = undefined
+    if (rest || this.#left === 0) return rest
+    this.#isOpen = true
+    const chunk = await this.#pull()
+    this.#left = chunk ? this.#left - chunk.length : 0
+    return chunk
   }
 }
-
-/** All of a body for one promise: node:http's own iterator makes several a chunk. */
-const readNode = (req: NodeRequest) => new Promise<Uint8Array>((resolve, reject) => {
-  const chunks: Uint8Array[] = []
-  req.on('data', (chunk) => { chunks.push(chunk) })
-  req.on('end', () => { resolve(joinBytes(chunks)) })
-  req.on('close', () => { reject(new Error('The client went away')) })
-})
 
 /**
  * A fetch handler as an application.
@@ -4482,8 +4479,9 @@ interface NodeRequest {
   baseUrl?: string; originalUrl?: string; socket: NodeSocket; rawHeaders: string[]
   headers: Record<string, string | string[] | undefined>
   complete: boolean; readableEnded: boolean
-  on(event: string, listener: (chunk: Uint8Array) => void): unknown
-  read(): unknown; removeAllListeners(event: string): unknown
+  on(event: string, listener: (error: Error) => void): unknown
+  off(event: string, listener: (error: Error) => void): unknown
+  read(): Uint8Array | null; removeAllListeners(event: string): unknown
 }
 interface NodeResponse {
   req: { complete: boolean }; socket: object | null; shouldKeepAlive: boolean
@@ -4494,6 +4492,23 @@ interface NodeResponse {
   removeHeader(name: string): unknown; writeContinue(): unknown; destroy(): unknown
 }
 type NodeHandler = (req: NodeRequest, res: NodeResponse) => void
+
+/** The next chunk of a request; its own iterator costs several times as much. */
+const pullNode = (req: NodeRequest): Promise<Uint8Array | undefined> =>
+  new Promise((resolve, reject) => {
+    const take = (): void => {
+      const chunk = req.read()
+      if (!chunk && !req.readableEnded) return
+      req.off('readable', take)
+      req.off('end', take)
+      req.off('error', reject)
+      resolve(chunk ?? undefined)
+    }
+    req.on('readable', take)
+    req.on('end', take)
+    req.on('error', reject)
+    take()
+  })
 
 /**
  * An application as a node:http handler; in Express, `req.baseUrl` becomes SCRIPT_NAME.
@@ -4614,8 +4629,11 @@ function addHeaders(environ: Environ, req: NodeRequest, keys: Map<string, string
   const { headers, rawHeaders: raw } = req
   let count = 0
   for (const name in headers) {
-    const key = keys.get(name) ?? networkKey(name)
-    if (keys.size < 1000) keys.set(name, key) // which no client can make larger
+    let key = keys.get(name)
+    if (key === undefined) {
+      key = networkKey(name)
+      if (keys.size < 1000) keys.set(name, key) // which no client can make larger
+    }
     if (key) environ[key] = headers[name]
     if (!Array.isArray(headers[name])) count += 2
   }
@@ -4700,7 +4718,8 @@ class NodeExchange {
     this.#line = line
     this.#req = req
     this.res = res
-    this.input = new StreamInput(req)
+    const length = Number(req.headers['content-length'] ?? Infinity)
+    this.input = new StreamInput(() => pullNode(req), length)
     this.environ = nodeEnviron(req, line, this)
   }
 
@@ -4772,8 +4791,8 @@ class NodeExchange {
     if (this.#isOver) return
     const length = typeof chunk === 'string' ? this.#host.byteLength(chunk) : chunk.length
     if (!this.res.headersSent) this.#writeHead(length, isWhole)
-    const isEarly = this.input.isOpen ? !this.#req.readableEnded
-      : !this.#req.complete && !this.res.shouldKeepAlive
+    const isEarly = this.input.isPartial
+      || (!this.#req.complete && !this.res.shouldKeepAlive)
     if (isEarly) this.res.write(chunk, () => { this.#drain() })
     else this.res.end(chunk)
     this.#finish()
