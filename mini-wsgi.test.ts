@@ -33,7 +33,7 @@ import type {
 } from './mini-wsgi.ts'
 
 // What the run must come to: a suite or a test that gets lost fails it, at the end.
-const EXPECTED = { suites: 17, tests: 1533 }
+const EXPECTED = { suites: 17, tests:  1533 }
 
 // 0. Helpers ────────────────────────────────────────────────────────────────────────────
 
@@ -4047,11 +4047,10 @@ serving('serveForever handles signals while it waits, and only then', async () =
   const before = listeners()
   const server = await makeServer('127.0.0.1', 0, hello)
   same(listeners(), before)
-  const controller = new AbortController()
-  const served = server.serveForever(controller.signal)
+  const served = server.serveForever()
   same(listeners(), before.map((count) => Number(count) + 1))
   same(await (await fetch(`http://127.0.0.1:${server.port}/`)).text(), 'hello')
-  controller.abort()
+  await server.shutdown(0)
   await served
   same(listeners(), before)
 })
@@ -4063,8 +4062,7 @@ serving('a rejection that nobody waits for is logged, and ends nothing', async (
     void Promise.reject(new Error('detached'))
     return 'served'
   }))
-  const controller = new AbortController()
-  const served = server.serveForever(controller.signal)
+  const served = server.serveForever()
   console.error = (text: unknown) => { open(String(text)) }
   try {
     const first = parsed(await talk(server.port, http('GET /')))[2]
@@ -4072,7 +4070,7 @@ serving('a rejection that nobody waits for is logged, and ends nothing', async (
     same([first, parsed(await talk(server.port, http('GET /')))[2]], ['served', 'served'])
   } finally {
     console.error = error
-    controller.abort()
+    await server.shutdown(0)
     await served
   }
 })
@@ -4100,6 +4098,90 @@ rows<[given: object, missing: RegExp]>(serving, [
   [{ key: 'k' }, /cert/], [{ cert: 'c' }, /key/], [{}, /key/],
 ], ([given]) => `ssl with ${show(given)} says what is missing`, ([given, missing]) =>
   rejects(makeServer('127.0.0.1', 0, hello, { ssl: given }), missing))
+
+/** Answers '/slow' when the gate opens, anything else at once, with the path. */
+const gated = (passed: Promise<void>, entered = (): void => {}): Application =>
+  wsgify(async (req) => {
+    if (req.path !== '/slow') return req.path
+    entered()
+    await passed
+    return req.path
+  })
+
+serving('BUG: shutdown answers every one of pipelined requests', async () => {
+  const [entered, { passed, open }] = [gate(), gate()]
+  const server = await makeServer('127.0.0.1', 0, gated(passed, entered.open))
+  const line = (path: string): string => `GET ${path} HTTP/1.1\r\nHost: a\r\n\r\n`
+  const answer = talk(server.port, line('/slow') + line('/two') + line('/three'))
+  await entered.passed
+  const stopped = server.shutdown(30)
+  open()
+  same((await answer).replace(/HTTP[^]*?\r\n\r\n/g, '|'), '|/slow|/two|/three')
+  await stopped
+})
+
+serving('BUG: 100 Continue is not said to what is refused', async () => {
+  const answer = await serve(read, (port) => talk(port,
+    'POST / HTTP/1.1\r\nHost: a/b\r\nConnection: close\r\nExpect: 100-continue\r\n'
+    + 'Content-Length: 5\r\n\r\nhello'))
+  same(answer.match(/HTTP\/1.1 .*/g), ['HTTP/1.1 400 Bad Request'])
+})
+
+rows<[what: string, target: string, host: string]>(serving, [
+  ['names the host, whatever Host says', 'http://other:81/a', '200 other:81'],
+  ['with a user is refused', 'http://u@other/a', '400 '],
+  ['without a host is refused', 'http:///a', '400 '],
+], ([what]) => `BUG: an absolute target ${what}`, async ([, target, expected]) => {
+  const app = wsgify((req) => `${req.environ['HTTP_HOST']}`)
+  const [line, , body] = parsed(await serve(app, (port) =>
+    talk(port, http(`GET ${target}`))))
+  same(`${line.slice(9, 12)} ${line.includes('200') ? body : ''}`, expected)
+})
+
+serving('BUG: many write() calls that nobody awaits are one wait', async () => {
+  const warned: string[] = []
+  const note = ({ message }: Error): void => { warned.push(message) }
+  process.on('warning', note)
+  const answer = await serve((_environ, startResponse) => {
+    const write = startResponse('200 OK', [...TEXT])
+    for (let count = 0; count < 50; count++) void write('#'.repeat(1 << 16))
+    return []
+  }, (port) => talk(port, http('GET /')))
+  await new Promise((resolve) => { setImmediate(resolve) })
+  process.off('warning', note)
+  same([warned, answer.match(/#/g)?.length], [[], 50 << 16])
+})
+
+serving('BUG: what fails in the middle does not cut the answer before it', async () => {
+  const [{ passed, open }, failed] = [gate(), gate()]
+  const app = gated(passed)
+  const log: string[] = []
+  const answer = await serve((environ, startResponse) => {
+    if (environ.PATH_INFO === '/slow') return callApplication(app, environ, startResponse)
+    startResponse('200 OK', [...TEXT])
+    return (async function* () {
+      yield 'begun'
+      failed.open()
+      throw new Error('in the middle')
+    })()
+  }, (port) => {
+    void failed.passed.then(() => { setTimeout(open, 20) })
+    return talk(port, 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\n' + http('GET /fail'))
+  }, { log })
+  same([parsed(answer)[2], log.length], ['/slow', 1])
+})
+
+rows<[what: string, framing: string, body: string]>(serving, [
+  ['of known length', 'Content-Length: 300000', 'x'.repeat(3e5)],
+  ['in chunks', 'Transfer-Encoding: chunked', `493e0\r\n${'x'.repeat(3e5)}\r\n0\r\n\r\n`],
+], ([what]) => `a body ${what}, read in part, does not hold up the next request`,
+async ([, framing, body]) => {
+  const app = wsgify(async ({ path, environ }) =>
+    path + (await environ['wsgi.input'].read(2)).length)
+  const answer = await serve(app, (port) => talk(port,
+    `POST /one HTTP/1.1\r\nHost: a\r\n${framing}\r\n\r\n${body}${http('GET /two')}`))
+  same(answer.replace(/HTTP[^]*?\r\n\r\n/g, '|'), '|/one2|/two0')
+})
 
 const deferred = <T>(): { promise: Promise<T>; resolve: (value: T) => void } => {
   let settle: (value: T) => void = () => {}

@@ -4333,8 +4333,7 @@ function fetchEnviron(request: FetchRequest): Environ {
     'mini.signal': request.signal,
   })
   const body = request.body?.getReader()
-  const pull: Pull = async () => (await body?.read())?.value
-  if (body) environ['wsgi.input'] = new StreamInput(pull, Infinity)
+  if (body) environ['wsgi.input'] = new StreamInput(async () => (await body.read()).value)
   request.headers.forEach((value, name) => {
     if (!name.includes('_')) environ[headerKey(name)] = value
   })
@@ -4401,30 +4400,28 @@ class StreamInput implements Input {
   readonly #pull: Pull
   #left: number
   #rest: Uint8Array | undefined // what a sized read took too much
-  #isOpen = false
+  isOpen = false
 
   /** `pull` gives the next chunk; of `length` bytes the end is not waited for. */
-  constructor(pull: Pull, length: number) {
+  constructor(pull: Pull, length: number = Infinity) {
     this.#pull = pull
     this.#left = length
   }
 
   /** Somebody has begun to read, and left some. */
-  get isPartial(): boolean { return this.#isOpen && this.#left > 0 }
+  get isPartial(): boolean { return this.isOpen && this.#left > 0 }
 
   async read(size = -1): Promise<Uint8Array> {
-    const wanted = size < 0 ? Infinity : size
     const chunks: Uint8Array[] = []
-    let length = 0
-    while (length < wanted) {
+    let missing = size < 0 ? Infinity : size
+    while (missing > 0) {
       const chunk = await this.#next()
       if (!chunk) break
-      chunks.push(chunk)
-      length += chunk.length
+      chunks.push(chunk.subarray(0, missing))
+      if (chunk.length > missing) this.#rest = chunk.subarray(missing)
+      missing -= chunk.length
     }
-    const all = joinBytes(chunks)
-    if (length > wanted) this.#rest = all.subarray(wanted)
-    return all.subarray(0, wanted)
+    return joinBytes(chunks)
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Uint8Array> {
@@ -4435,7 +4432,7 @@ class StreamInput implements Input {
     const rest = this.#rest
     this.#rest = undefined
     if (rest || this.#left === 0) return rest
-    this.#isOpen = true
+    this.isOpen = true
     const chunk = await this.#pull()
     this.#left = chunk ? this.#left - chunk.length : 0
     return chunk
@@ -4468,25 +4465,24 @@ export function fromFetch(
 }
 
 // node:http, as far as we use it.
+type Listen = (event: string, listener: () => void) => unknown
 interface NodeSocket {
   remoteAddress?: string | undefined; localPort?: number | undefined; encrypted?: boolean
   destroyed: boolean; writable: boolean; bytesRead: number
-  on(event: string, listener: () => void): unknown
-  end(text: string): unknown; destroy(): unknown
+  on: Listen; end(text: string): unknown; destroy(): unknown
 }
 interface NodeRequest {
   method?: string | undefined; url?: string | undefined; httpVersion: string
   baseUrl?: string; originalUrl?: string; socket: NodeSocket; rawHeaders: string[]
   headers: Record<string, string | string[] | undefined>
-  complete: boolean; readableEnded: boolean
-  on(event: string, listener: (error: Error) => void): unknown
-  off(event: string, listener: (error: Error) => void): unknown
+  complete: boolean; destroyed: boolean
+  on: Listen; off: Listen
   read(): Uint8Array | null; removeAllListeners(event: string): unknown
 }
 interface NodeResponse {
   req: { complete: boolean }; socket: object | null; shouldKeepAlive: boolean
   headersSent: boolean; writableFinished: boolean; strictContentLength: boolean
-  once(event: string, listener: () => void): unknown; emit(event: string): unknown
+  once: Listen; emit(event: string): unknown
   writeHead(code: number, reason: string, headers: string[]): unknown
   write(chunk: Chunk, written?: () => void): boolean; end(chunk: Chunk): unknown
   removeHeader(name: string): unknown; writeContinue(): unknown; destroy(): unknown
@@ -4494,21 +4490,19 @@ interface NodeResponse {
 type NodeHandler = (req: NodeRequest, res: NodeResponse) => void
 
 /** The next chunk of a request; its own iterator costs several times as much. */
-const pullNode = (req: NodeRequest): Promise<Uint8Array | undefined> =>
-  new Promise((resolve, reject) => {
-    const take = (): void => {
-      const chunk = req.read()
-      if (!chunk && !req.readableEnded) return
-      req.off('readable', take)
-      req.off('end', take)
-      req.off('error', reject)
-      resolve(chunk ?? undefined)
-    }
-    req.on('readable', take)
-    req.on('end', take)
-    req.on('error', reject)
-    take()
-  })
+const pullNode = (req: NodeRequest): ReturnType<Pull> => new Promise((pass, fail) => {
+  const take = (): void => {
+    const chunk = req.read()
+    if (chunk || req.complete) pass(chunk ?? undefined)
+    else if (req.destroyed) fail(new Error('The client went away'))
+    else return
+    req.off('readable', take)
+    req.off('close', take)
+  }
+  req.on('readable', take)
+  req.on('close', take)
+  take()
+})
 
 /**
  * An application as a node:http handler; in Express, `req.baseUrl` becomes SCRIPT_NAME.
@@ -4524,21 +4518,20 @@ const pullNode = (req: NodeRequest): Promise<Uint8Array | undefined> =>
 export function toNode(app: Application): NodeHandler
 export function toNode(app: DecoratedMethod): NodeHandler
 export function toNode(app: Application | DecoratedMethod): NodeHandler {
-  const limits = { maxBody: Infinity, maxUrlLen: Infinity }
-  const host = new NodeHost(app as Application, limits)
+  const host = new NodeHost(app as Application, {})
   return (req, res) => { host.handle(req, res) }
 }
 
 /** A connection. Requests may be pipelined: the next comes before an answer is out. */
 interface NodeLine {
-  address: string; port: string; scheme: string
+  host: NodeHost; address: string; port: string; scheme: string
   /** The exchange of the last request that came. */
   last?: NodeExchange
   /** Those that must know when the client goes away. */
   watching: Set<NodeExchange>
 }
 
-interface Limits { maxBody: number; maxUrlLen: number }
+interface Limits { maxBody?: number; maxUrlLen?: number }
 
 /** One application on node:http: what its requests share. */
 class NodeHost {
@@ -4558,7 +4551,7 @@ class NodeHost {
   /** `isAsked`: the client sends its body only after "100 Continue". */
   handle(req: NodeRequest, res: NodeResponse, isAsked = false): void {
     const line = this.line(req.socket)
-    const exchange = line.last = new NodeExchange(this, line, req, res)
+    const exchange = line.last = new NodeExchange(line, req, res)
     const { environ } = exchange
     try {
       addHeaders(environ, req, this.#keys)
@@ -4568,11 +4561,9 @@ class NodeHost {
       return exchange.run(answerTo(error, environ))
     }
     if (isAsked) res.writeContinue()
-    if (environ['HTTP_TRANSFER_ENCODING'] !== undefined) {
-      environ['wsgi.input'] = limited(environ['wsgi.input'], this.#limits.maxBody)
-    } else if (environ.CONTENT_LENGTH === undefined) {
-      req.read() // else Node itself drains it, which costs more than all that we do
-    }
+    const { 'content-length': length, 'transfer-encoding': coding } = req.headers
+    // Without a body: what nobody reads Node drains, which costs more than all of ours.
+    if (length === undefined && coding === undefined) req.read()
     exchange.run(this.#app)
   }
 
@@ -4581,8 +4572,8 @@ class NodeHost {
     const known = this.lines.get(socket)
     if (known) return known
     const line: NodeLine = {
+      host: this, watching: new Set(), scheme: socket.encrypted ? 'https' : 'http',
       address: socket.remoteAddress ?? '', port: String(socket.localPort ?? 80),
-      scheme: socket.encrypted ? 'https' : 'http', watching: new Set(),
     }
     if (!socket.destroyed) this.lines.set(socket, line)
     socket.on('close', () => {
@@ -4652,7 +4643,8 @@ function addHeaders(environ: Environ, req: NodeRequest, keys: Map<string, string
 const networkKey = (name: string): string => name.includes('_') ? '' : headerKey(name)
 
 /** Refuses what Node's parser lets through, but two readers could read in two ways. */
-function checkRequest(environ: Environ, { maxBody, maxUrlLen }: Limits): void {
+function checkRequest(environ: Environ, limits: Limits): void {
+  const { maxBody = Infinity, maxUrlLen = Infinity } = limits
   const { SERVER_PROTOCOL: protocol, REQUEST_URI: url = '' } = environ
   if (!protocol.startsWith('HTTP/1.')) throw new HTTPVersionNotSupported()
   if (url.length > maxUrlLen) throw new HTTPRequestURITooLong()
@@ -4660,15 +4652,17 @@ function checkRequest(environ: Environ, { maxBody, maxUrlLen }: Limits): void {
   environ.PATH_INFO = pathOf(environ.PATH_INFO)
   const { HTTP_HOST: host, HTTP_TRANSFER_ENCODING: coding } = environ
   const isHost = host ? HOST.test(host) : host === '' || protocol === 'HTTP/1.0'
-  if (!isHost) throw new HTTPBadRequest('There must be one Host, with a valid name.')
-  if (url[0] !== '/') { // it names the host itself, whatever Host says (RFC 9112 3.2.2)
-    environ['HTTP_HOST'] = /^https?:\/\/([^/?#]*)/i.exec(url)?.[1] ?? host
+  const named = /^https?:\/\/([^/?#]*)/i.exec(url)?.[1]
+  if (!isHost || (named !== undefined && !HOST.test(named))) {
+    throw new HTTPBadRequest('There must be one Host, with a valid name.')
   }
-  const isKnown = protocol === 'HTTP/1.1' && coding?.toLowerCase() === 'chunked'
-  if (coding !== undefined && !isKnown) {
+  // The target names the host itself, whatever Host says (RFC 9112 section 3.2.2).
+  if (named !== undefined) environ['HTTP_HOST'] = named
+  if (coding !== undefined && !(protocol === 'HTTP/1.1' && /^chunked$/i.test(coding))) {
     throw new HTTPBadRequest('Transfer-Encoding must be "chunked", in HTTP/1.1.')
   }
   if (Number(environ.CONTENT_LENGTH) > maxBody) throw tooLarge(String(maxBody))
+  if (coding) environ['wsgi.input'] = limited(environ['wsgi.input'], maxBody)
 }
 
 /** Status and headers as Node takes them; `length` is their Content-Length, or -1. */
@@ -4677,18 +4671,16 @@ interface Head { code: number; reason: string; flat: string[]; length: number }
 /** Refuses what Node would send; it checks names, and values for control characters. */
 function headOf(status: string, headers: HeaderList): Head {
   if (!/^[2-9]\d\d [\t\x20-\x7e\x80-\xff]*$/.test(status)) {
-    throw new TypeError(`The status ${show(status)} must be three digits from 200 on, a `
-      + 'space and a reason, as in "200 OK"')
+    throw new TypeError(`The status ${show(status)} must be as in "200 OK", from 200 on`)
   }
   const code = Number(status.slice(0, 3))
   const head: Head = { code, reason: status.slice(4), flat: [], length: -1 }
   for (const [name, value] of headers) {
-    const isLength = name.length === 14 && name.toLowerCase() === 'content-length'
-    const isFine = isLength ? head.length < 0 && /^\d+$/.test(value)
-      : !HOP_BY_HOP.test(name)
-    if (!isFine) {
-      throw new TypeError(`The header ${show(name)}: ${show(value)} cannot be sent: what `
-        + 'is hop-by-hop is the server\'s to say, and Content-Length is one number')
+    const isLength = /^content-length$/i.test(name)
+    const ok = isLength ? head.length < 0 && /^\d+$/.test(value) : !HOP_BY_HOP.test(name)
+    if (!ok) {
+      throw new TypeError(`The header ${show(name)}: ${show(value)} cannot be sent: `
+        + 'hop-by-hop ones are the server\'s, and Content-Length is one number')
     }
     if (isLength) head.length = Number(value)
     if (!isLength || isFramed(code)) head.flat.push(name, value)
@@ -4704,7 +4696,6 @@ class NodeExchange {
   readonly input: StreamInput
   readonly res: NodeResponse
   readonly #req: NodeRequest
-  readonly #host: NodeHost
   readonly #line: NodeLine
   #head: Head | undefined
   #reader: BodyReader | undefined
@@ -4713,8 +4704,7 @@ class NodeExchange {
   #hasFailed = false
   #isOver = false
 
-  constructor(host: NodeHost, line: NodeLine, req: NodeRequest, res: NodeResponse) {
-    this.#host = host
+  constructor(line: NodeLine, req: NodeRequest, res: NodeResponse) {
     this.#line = line
     this.#req = req
     this.res = res
@@ -4757,9 +4747,8 @@ class NodeExchange {
   }
 
   #send(body: Body): void {
-    if (isList(body) && this.#head) {
-      this.#end(joinChunks(body), this.#hasBody || body.length > 0)
-    } else void this.#pump(body)
+    if (!isList(body) || !this.#head) return void this.#pump(body)
+    this.#end(joinChunks(body), this.#hasBody || body.length > 0)
   }
 
   /** A sync body is gathered up to 64 KiB a write, an async one goes out as it comes. */
@@ -4789,7 +4778,8 @@ class NodeExchange {
   /** The last of the answer, or, if `isWhole`, all of it. */
   #end(chunk: Chunk, isWhole = this.#hasBody): void {
     if (this.#isOver) return
-    const length = typeof chunk === 'string' ? this.#host.byteLength(chunk) : chunk.length
+    const { byteLength } = this.#line.host
+    const length = typeof chunk === 'string' ? byteLength(chunk) : chunk.length
     if (!this.res.headersSent) this.#writeHead(length, isWhole)
     const isEarly = this.input.isPartial
       || (!this.#req.complete && !this.res.shouldKeepAlive)
@@ -4829,7 +4819,7 @@ class NodeExchange {
     } else if (this.#hasBody && length !== head.length) {
       throw new Error(`The body has ${length} bytes, Content-Length is ${head.length}`)
     }
-    const isLast = this.#host.isStopping && this.#line.last === this
+    const isLast = this.#line.host.isStopping && this.#line.last === this
     if (isLast || (head.code === 413 && !this.#req.complete)) res.shouldKeepAlive = false
     // Node sends chunks to HTTP/1.0 too, if the client says "TE: chunked".
     if (this.#req.httpVersion === '1.0') res.removeHeader('Transfer-Encoding')
@@ -4902,20 +4892,12 @@ function joinChunks(chunks: readonly Chunk[]): Chunk {
 
 /** Times are in milliseconds, but for the last; sizes in bytes. */
 export type ServerOptions = Partially<{
-  /** From the connection to the end of the headers: 408 after it. */
-  headersTimeout: number
-  /** To the end of the request's body: 408 after it. */
-  requestTimeout: number
-  /** How long a connection is kept between two requests. */
-  keepAliveTimeout: number
-  /** 413 beyond it. */
-  maxBody: number
-  /** 414 beyond it. */
-  maxUrlLen: number
-  /** 431 beyond it. */
-  maxHeaderSize: number
-  /** PEM texts; with them, https. */
-  ssl: { key?: string | Uint8Array; cert?: string | Uint8Array }
+  headersTimeout: number // from the connection to the end of the headers: then 408
+  requestTimeout: number // to the end of the request's body: then 408
+  keepAliveTimeout: number // between two requests on a connection
+  maxBody: number // 413 beyond it
+  maxUrlLen: number // 414 beyond it
+  ssl: { key?: string | Uint8Array; cert?: string | Uint8Array } // PEM texts; then https
   /** How many seconds requests in flight are given when the server stops. */
   gracefulShutdownTimeout: number
 }>
@@ -4960,8 +4942,8 @@ interface NodeServer {
 }
 
 function createNodeServer(options: ServerOptions, handler: NodeHandler): NodeServer {
-  const { headersTimeout = 20e3, requestTimeout = 6e4, keepAliveTimeout = 65e3 } = options
-  const { maxHeaderSize = 16 * 1024, ssl } = options
+  const { headersTimeout = 20e3, requestTimeout = 6e4, keepAliveTimeout = 65e3,
+    ssl } = options
   if (ssl && !(ssl.key && ssl.cert)) {
     throw new TypeError(`The option ssl lacks ${ssl.key ? 'cert' : 'key'}; give key and `
       + 'cert, the texts of two PEM files')
@@ -4970,7 +4952,7 @@ function createNodeServer(options: ServerOptions, handler: NodeHandler): NodeSer
     createServer(options: object, handler: NodeHandler): NodeServer
   }>(ssl ? 'node:https' : 'node:http')
   const server = createServer({
-    ...ssl, requestTimeout, keepAliveTimeout, maxHeaderSize,
+    ...ssl, requestTimeout, keepAliveTimeout,
     headersTimeout: Math.min(headersTimeout, requestTimeout || Infinity),
     connectionsCheckingInterval: 500, // Node looks for late ones every 30 s (SAFETY 17)
   }, handler)
@@ -4978,8 +4960,8 @@ function createNodeServer(options: ServerOptions, handler: NodeHandler): NodeSer
   return server
 }
 
-function listen(server: NodeServer, host: string, port: number): Promise<void> {
-  return new Promise((resolve, reject) => {
+const listen = (server: NodeServer, host: string, port: number): Promise<void> =>
+  new Promise((resolve, reject) => {
     server.on('error', (error: Error) => { // later ones, like EMFILE, end no server
       reject(new Error(`Cannot listen on ${host}:${port}: ${error.message}; choose `
         + 'another port, or stop what has this one', { cause: error }))
@@ -4987,7 +4969,6 @@ function listen(server: NodeServer, host: string, port: number): Promise<void> {
     server.on('listening', resolve)
     server.listen({ host, port })
   })
-}
 
 /** What never became a request is answered too, but not before an earlier request. */
 function answerClientError(code: string, socket: NodeSocket, res?: NodeResponse): void {
@@ -5034,8 +5015,8 @@ class WSGIServer {
     this.#closed = new Promise((resolve) => { server.on('close', resolve) })
   }
 
-  /** Serves until SIGINT, SIGTERM or `signal`; a second signal ends it at once. */
-  async serveForever(signal?: AbortSignal): Promise<void> {
+  /** Serves until SIGINT, SIGTERM or shutdown(); a second signal ends it at once. */
+  async serveForever(): Promise<void> {
     const node = builtin<NodeProcess>('node:process')
     const stop = (): void => {
       if (this.#host.isStopping) void this.shutdown(0).then(() => node.exit(0))
@@ -5047,10 +5028,7 @@ class WSGIServer {
     const handlers =
       Object.entries({ SIGINT: stop, SIGTERM: stop, unhandledRejection: survive })
     for (const [event, handler] of handlers) node.on(event, handler)
-    signal?.addEventListener('abort', stop, { once: true })
-    if (signal?.aborted) stop()
     await this.#closed
-    signal?.removeEventListener('abort', stop)
     for (const [event, handler] of handlers) node.off(event, handler)
   }
 
