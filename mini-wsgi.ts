@@ -4794,6 +4794,7 @@ class NodeExchange {
    */
   #drain(): void {
     const { socket } = this.#req
+    if (socket.destroyed) return // it has hung up: nothing would clear the timer
     const most = socket.bytesRead + 64 * 1024 * 1024
     const timer = setTimeout(() => { socket.destroy() }, DRAIN_TIME)
     this.#req.removeAllListeners('readable') // those of an iterator that nobody asks
