@@ -4099,6 +4099,22 @@ rows<[given: object, missing: RegExp]>(serving, [
 ], ([given]) => `ssl with ${show(given)} says what is missing`, ([given, missing]) =>
   rejects(makeServer('127.0.0.1', 0, hello, { ssl: given }), missing))
 
+serving('a client that left before the application was called is seen', async () => {
+  const { body, log, ended } = spied(endless(), true)
+  const { passed, open } = gate<boolean | undefined>()
+  const handler = toNode((environ, startResponse) => {
+    open(environ['mini.signal']?.aborted)
+    return answering(body)(environ, startResponse)
+  })
+  const server = createServer((req, res) => {
+    req.socket.on('close', () => { handler(req, res) }).destroy()
+  })
+  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
+  await talk((server.address() as { port: number }).port, http('GET /'))
+  same([await passed, await ended.then(() => log)], [true, ['close']])
+  server.close()
+})
+
 /** Answers '/slow' when the gate opens, anything else at once, with the path. */
 const gated = (passed: Promise<void>, entered = (): void => {}): Application =>
   wsgify(async (req) => {

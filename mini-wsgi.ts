@@ -4313,8 +4313,7 @@ export function toFetch(app: Application): FetchHandler
 export function toFetch(app: DecoratedMethod): FetchHandler
 export function toFetch(app: Application | DecoratedMethod): FetchHandler {
   return async (request, ...rest) => {
-    const environ = fetchEnviron(request)
-    environ['mini.args'] = rest // on Workers: the bindings and the context
+    const environ = fetchEnviron(request, rest)
     try {
       environ.PATH_INFO = pathOf(environ.PATH_INFO)
       return await webResponse(app as Application, environ)
@@ -4324,13 +4323,13 @@ export function toFetch(app: Application | DecoratedMethod): FetchHandler {
   }
 }
 
-function fetchEnviron(request: FetchRequest): Environ {
+function fetchEnviron(request: FetchRequest, rest: unknown[]): Environ {
   const { protocol, host, pathname, search } = new URL(request.url)
   const environ = makeEnviron(request.method, protocol.slice(0, -1), host)
   Object.assign(environ, {
     PATH_INFO: pathname, QUERY_STRING: search.slice(1), REQUEST_URI: pathname + search,
     SERVER_PROTOCOL: 'HTTP/1.1', HTTP_HOST: host, 'wsgi.input_terminated': true,
-    'mini.signal': request.signal,
+    'mini.signal': request.signal, 'mini.args': rest, // on Workers: bindings and context
   })
   const body = request.body?.getReader()
   if (body) environ['wsgi.input'] = new StreamInput(async () => (await body.read()).value)
@@ -4400,7 +4399,7 @@ class StreamInput implements Input {
   readonly #pull: Pull
   #left: number
   #rest: Uint8Array | undefined // what a sized read took too much
-  isOpen = false
+  #isOpen = false
 
   /** `pull` gives the next chunk; of `length` bytes the end is not waited for. */
   constructor(pull: Pull, length: number = Infinity) {
@@ -4409,7 +4408,7 @@ class StreamInput implements Input {
   }
 
   /** Somebody has begun to read, and left some. */
-  get isPartial(): boolean { return this.isOpen && this.#left > 0 }
+  get isPartial(): boolean { return this.#isOpen && this.#left > 0 }
 
   async read(size = -1): Promise<Uint8Array> {
     const chunks: Uint8Array[] = []
@@ -4432,7 +4431,7 @@ class StreamInput implements Input {
     const rest = this.#rest
     this.#rest = undefined
     if (rest || this.#left === 0) return rest
-    this.isOpen = true
+    this.#isOpen = true
     const chunk = await this.#pull()
     this.#left = chunk ? this.#left - chunk.length : 0
     return chunk
@@ -4518,7 +4517,8 @@ const pullNode = (req: NodeRequest): ReturnType<Pull> => new Promise((pass, fail
 export function toNode(app: Application): NodeHandler
 export function toNode(app: DecoratedMethod): NodeHandler
 export function toNode(app: Application | DecoratedMethod): NodeHandler {
-  const host = new NodeHost(app as Application, {})
+  const limits = { maxBody: Infinity, maxUrlLen: Infinity }
+  const host = new NodeHost(app as Application, limits)
   return (req, res) => { host.handle(req, res) }
 }
 
@@ -4531,7 +4531,7 @@ interface NodeLine {
   watching: Set<NodeExchange>
 }
 
-interface Limits { maxBody?: number; maxUrlLen?: number }
+interface Limits { maxBody: number; maxUrlLen: number }
 
 /** One application on node:http: what its requests share. */
 class NodeHost {
@@ -4551,13 +4551,15 @@ class NodeHost {
   /** `isAsked`: the client sends its body only after "100 Continue". */
   handle(req: NodeRequest, res: NodeResponse, isAsked = false): void {
     const line = this.line(req.socket)
-    const exchange = line.last = new NodeExchange(line, req, res)
+    const exchange = new NodeExchange(line, req, res)
+    line.last = exchange
     const { environ } = exchange
     try {
       addHeaders(environ, req, this.#keys)
       checkRequest(environ, this.#limits)
     } catch (error) {
       res.shouldKeepAlive = false // where would the next request begin?
+      exchange.isHeld = isAsked
       return exchange.run(answerTo(error, environ))
     }
     if (isAsked) res.writeContinue()
@@ -4584,7 +4586,6 @@ class NodeHost {
   }
 }
 
-const WSGI_VERSION: readonly number[] = [1, 0]
 const STDERR = { write: (text: string): void => { console.error(text.trimEnd()) } }
 
 /** All of environ but the headers: one literal, so that V8 knows its shape. */
@@ -4599,7 +4600,7 @@ function nodeEnviron(req: NodeRequest, line: NodeLine, exchange: NodeExchange): 
     QUERY_STRING: mark < 0 ? '' : target.slice(mark + 1),
     SERVER_NAME: 'localhost', SERVER_PORT: line.port,
     SERVER_PROTOCOL: `HTTP/${req.httpVersion}`, REMOTE_ADDR: line.address,
-    'wsgi.version': WSGI_VERSION, 'wsgi.url_scheme': line.scheme,
+    'wsgi.version': [1, 0], 'wsgi.url_scheme': line.scheme,
     'wsgi.input': exchange.input, 'wsgi.input_terminated': true, 'wsgi.errors': STDERR,
     'wsgi.multithread': false, 'wsgi.multiprocess': false, 'wsgi.run_once': false,
     [EXCHANGE]: exchange,
@@ -4643,8 +4644,7 @@ function addHeaders(environ: Environ, req: NodeRequest, keys: Map<string, string
 const networkKey = (name: string): string => name.includes('_') ? '' : headerKey(name)
 
 /** Refuses what Node's parser lets through, but two readers could read in two ways. */
-function checkRequest(environ: Environ, limits: Limits): void {
-  const { maxBody = Infinity, maxUrlLen = Infinity } = limits
+function checkRequest(environ: Environ, { maxBody, maxUrlLen }: Limits): void {
   const { SERVER_PROTOCOL: protocol, REQUEST_URI: url = '' } = environ
   if (!protocol.startsWith('HTTP/1.')) throw new HTTPVersionNotSupported()
   if (url.length > maxUrlLen) throw new HTTPRequestURITooLong()
@@ -4695,6 +4695,7 @@ class NodeExchange {
   readonly environ: Environ
   readonly input: StreamInput
   readonly res: NodeResponse
+  isHeld = false // the client was not told to send its body
   readonly #req: NodeRequest
   readonly #line: NodeLine
   #head: Head | undefined
@@ -4770,6 +4771,7 @@ class NodeExchange {
         gathered = []
         size = 0
       }
+      await reader.end() // the client left, perhaps before there was a body
     } catch (error) {
       this.#fail(error)
     }
@@ -4782,7 +4784,7 @@ class NodeExchange {
     const length = typeof chunk === 'string' ? byteLength(chunk) : chunk.length
     if (!this.res.headersSent) this.#writeHead(length, isWhole)
     const isEarly = this.input.isPartial
-      || (!this.#req.complete && !this.res.shouldKeepAlive)
+      || !(this.isHeld || this.#req.complete || this.res.shouldKeepAlive)
     if (isEarly) this.res.write(chunk, () => { this.#drain() })
     else this.res.end(chunk)
     this.#finish()
@@ -4793,8 +4795,8 @@ class NodeExchange {
    * the reset would take the answer with it. So we read on: 64 MiB or 5 seconds at most.
    */
   #drain(): void {
-    const { socket } = this.#req
-    if (socket.destroyed) return // it has hung up: nothing would clear the timer
+    const { socket, destroyed } = this.#req
+    if (destroyed || socket.destroyed) return void this.res.end('') // nothing will come
     const most = socket.bytesRead + 64 * 1024 * 1024
     const timer = setTimeout(() => { socket.destroy() }, DRAIN_TIME)
     this.#req.removeAllListeners('readable') // those of an iterator that nobody asks
@@ -4881,7 +4883,6 @@ function joinChunks(chunks: readonly Chunk[]): Chunk {
   if (!chunks.every(isChunk)) {
     throw new TypeError(`Chunks are strings or bytes, not ${show(chunks)}`)
   }
-  if (chunks.length === 1) return chunks[0] as Chunk
   const isText = chunks.every((chunk) => typeof chunk === 'string')
   return isText ? chunks.join('') : joinBytes(chunks.map(toBytes))
 }
@@ -5044,9 +5045,8 @@ class WSGIServer {
         if (!last && socket.bytesRead === 0) socket.destroy()
       }
     }, 50)
-    const cut = setTimeout(() => {
-      for (const socket of lines.keys()) socket.destroy()
-    }, seconds * 1000)
+    const destroy = (_: NodeLine, socket: NodeSocket): void => { socket.destroy() }
+    const cut = setTimeout(() => { lines.forEach(destroy) }, seconds * 1000)
     await this.#closed
     clearInterval(sweep)
     clearTimeout(cut)
