@@ -1666,9 +1666,8 @@ function parseTemplate(template: string, options: RouteOptions): {
   TEMPLATE_TOKEN.lastIndex = 0
   const next = (): RegExpExecArray | null => TEMPLATE_TOKEN.exec(template)
   for (let token = next(); token; token = next()) {
-    const [all, escaped, dot, braced, inline, sign, inner, outer] = token
-    const at = token.index
-    const name = braced ?? inner ?? outer
+    const { 0: all, 1: escaped, 2: dot, 3: braced, 4: inline, 5: sign, index: at } = token
+    const name = braced ?? token[6] ?? token[7]
     text += template.slice(end, at)
     end = at + all.length
     if (all === '{') {
@@ -2031,8 +2030,9 @@ class TreeWriter {
       else if (literal !== null) literals.set(literal, number)
       else cursors.push(advance({ number, parts, part: -1, text: '' }, 0))
     }
-    this.#writeSwitch(groupBy([...literals.values()], (one) => this.#literal(one).length),
-      (numbers) => this.#writeFork(numbers))
+    const byLength: Group<number>[] = []
+    for (const one of literals.values()) addTo(byLength, this.#literal(one).length, one)
+    this.#writeSwitch(byLength, (numbers) => this.#writeFork(numbers))
     this.root = this.#writeNode(cursors)
   }
 
@@ -2045,14 +2045,13 @@ class TreeWriter {
     if (entry.route.isGuarded) entry.next = later
   }
 
-  #writeSwitch<T>(branches: Map<number, T>, write: (branch: T) => number): void {
+  #writeSwitch<T>(groups: readonly Group<T>[], write: (items: T[]) => number): void {
     const { tree } = this
-    const codes = [...branches.keys()]
     let size = 1
-    while (!areApart(codes, size)) size *= 2
+    while (!areApart(groups, size)) size *= 2
     const slots = tree.push(size - 1)
     for (let i = 0; i < size; i++) tree.push(0)
-    for (const [code, branch] of branches) tree[slots + code % size] = write(branch)
+    for (const { code, items } of groups) tree[slots + code % size] = write(items)
   }
 
   /** Paths of one length, told apart by the last character that two differ in. */
@@ -2063,8 +2062,9 @@ class TreeWriter {
     let at = path.length - 1
     while (path[at] === other[at]) at--
     const fork = this.tree.push(at) - 1
-    this.#writeSwitch(groupBy(numbers, (one) => this.#literal(one).charCodeAt(at)),
-      (group) => this.#writeFork(group))
+    const groups: Group<number>[] = []
+    for (const one of numbers) addTo(groups, this.#literal(one).charCodeAt(at), one)
+    this.#writeSwitch(groups, (group) => this.#writeFork(group))
     return fork
   }
 
@@ -2075,25 +2075,19 @@ class TreeWriter {
     const node = tree.push(cursors[0]?.number ?? NONE, text.length) - 2
     for (let i = 0; i < text.length; i++) tree.push(text.charCodeAt(i))
     const end = tree.push(-1, 0) - 2
-    const texts: Cursor[] = []
-    const gaps: Cursor[] = []
+    const texts: Group<Cursor>[] = []
+    const gaps: Group<Cursor>[] = []
     for (const cursor of cursors) {
       if (cursor.text) advance(cursor, text.length)
-      if (cursor.text) texts.push(cursor)
-      else if (cursor.part < cursor.parts.length) gaps.push(cursor)
+      if (cursor.text) addTo(texts, cursor.text.charCodeAt(0), cursor)
+      else if (cursor.part < cursor.parts.length) addTo(gaps, this.#cross(cursor), cursor)
       else if (tree[end]! < 0) tree[end] = cursor.number
       else this.#append(tree[end]!, cursor.number)
     }
-    const behind = groupBy(gaps, (cursor) => this.#cross(cursor))
-    tree[end + 1] = behind.size
-    for (const gap of behind.keys()) tree.push(gap, 0)
-    this.#writeSwitch(groupBy(texts, (cursor) => cursor.text.charCodeAt(0)),
-      (group) => this.#writeNode(group))
-    let at = end + 3
-    for (const group of behind.values()) {
-      tree[at] = this.#writeNode(group)
-      at += 2
-    }
+    tree[end + 1] = gaps.length
+    for (const { code } of gaps) tree.push(code, 0)
+    this.#writeSwitch(texts, (group) => this.#writeNode(group))
+    gaps.forEach(({ items }, i) => { tree[end + 3 + 2 * i] = this.#writeNode(items) })
     return node
   }
 
@@ -2102,7 +2096,7 @@ class TreeWriter {
     const { number, parts, part: at } = cursor
     const entry = this.entries[number]!
     const { pattern, isOptional } = parts[at] as Variable
-    const [next = '/'] = parts.slice(at + 1, at + 2)
+    const next = parts[at + 1] ?? '/'
     const fillsSegment = !isVariable(next) && next.startsWith('/') && !isOptional
     const gap = fillsSegment ? this.#gapFor(pattern, at === parts.length - 1) : -1
     if (gap >= 0) {
@@ -2155,24 +2149,19 @@ function commonText(cursors: readonly Cursor[]): string {
   return first.slice(0, length)
 }
 
-function groupBy<T>(items: readonly T[], codeOf: (item: T) => number): Map<number, T[]> {
-  const groups = new Map<number, T[]>()
-  for (const item of items) {
-    const code = codeOf(item)
-    const group = groups.get(code)
-    if (group) group.push(item)
-    else groups.set(code, [item])
-  }
-  return groups
+/** Things of one code: a character's, a length, the number of a gap. */
+interface Group<T> { code: number; items: T[] }
+
+function addTo<T>(groups: Group<T>[], code: number, item: T): void {
+  const group = groups.find((one) => one.code === code)
+  if (group) group.items.push(item)
+  else groups.push({ code, items: [item] })
 }
 
-/** Whether each of these codes has a slot of its own, if there are so many. */
-function areApart(codes: readonly number[], slots: number): boolean {
-  for (let i = 1; i < codes.length; i++) {
-    for (let j = 0; j < i; j++) if ((codes[i]! - codes[j]!) % slots === 0) return false
-  }
-  return true
-}
+/** Whether each of these has a slot of its own, if there are so many. */
+const areApart = (groups: readonly Group<unknown>[], slots: number): boolean =>
+  groups.every(({ code }, at) => groups.findIndex((one) =>
+    (one.code - code) % slots === 0) === at)
 
 /** What a mapper takes. */
 export type MapperOptions = Partially<{
