@@ -7,8 +7,10 @@
 // every example of its documentation. Nothing here measures time, and servers listen on
 // port 0. `npm test` compiles and runs all of it.
 
+import { spawnSync } from 'node:child_process'
 import {
-  existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync,
+  existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync,
+  utimesSync, writeFileSync,
 } from 'node:fs'
 import { createServer } from 'node:http'
 import { connect as dial } from 'node:net'
@@ -17,6 +19,7 @@ import { join } from 'node:path'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { replay } from './conformance/run.ts'
+import { DirectoryApp, FileApp } from './examples/static.ts'
 import * as wsgi from './mini-wsgi.ts'
 import {
   AccessLog, callApplication, CatchErrors, ConfigNotFound, CORS, describe, fromFetch,
@@ -33,7 +36,7 @@ import type {
 } from './mini-wsgi.ts'
 
 // What the run must come to: a suite or a test that gets lost fails it, at the end.
-const EXPECTED = { suites: 17, tests: 1543 }
+const EXPECTED = { suites: 18, tests: 1638 }
 
 // 0. Helpers ────────────────────────────────────────────────────────────────────────────
 
@@ -4471,6 +4474,173 @@ rows<[line: string, text: string]>(programs, [
   mapper.resource('server', 'servers', { controller: new Resource(new Controller()) })
   same(await brief(new Router(mapper), line), [200, text])
 })
+
+// The example static.ts ─────────────────────────────────────────────────────────────────
+
+const statics = chapter('examples/static.ts')
+const tick = (): Promise<void> => new Promise((resolve) => { setTimeout(resolve, 20) })
+
+const SITE: Conf = { 'a.txt': 'hello', 'b.bin': 'x', 'empty.txt': '',
+  '%2e.txt': 'encoded', 'docs/index.html': '<h1>', 'bare/c.txt': 'c', '.secret': 's',
+  '.git/config': 's', 'docs/.hidden': 's' }
+const WHEN = new Date('2026-01-02T03:04:05Z')
+
+/** A site in a folder of its own, beside a file that nobody may see. */
+const withSite = (
+  use: (site: Application, folder: string) => Promise<void>,
+): Promise<void> =>
+  inFolder({ 'outside.txt': 'outside',
+    ...Object.fromEntries(Object.entries(SITE).map(([name, text]) =>
+      [`site/${name}`, text])) }, async (folder) => {
+    const root = join(folder, 'site')
+    utimesSync(join(root, 'a.txt'), WHEN, WHEN)
+    symlinkSync('../outside.txt', join(root, 'out.txt'))
+    symlinkSync('..', join(root, 'up'))
+    symlinkSync('.secret', join(root, 'open.txt'))
+    symlinkSync('a.txt', join(root, 'same.txt'))
+    symlinkSync('loop', join(root, 'loop'))
+    await use(new DirectoryApp(root), folder)
+  })
+
+rows<[path: string, code: number, text?: string]>(statics, [
+  ['/a.txt', 200, 'hello'], ['/empty.txt', 200, ''], ['/b.bin', 200, 'x'],
+  ['/docs/', 200, '<h1>'], ['/docs/index.html', 200, '<h1>'], ['/bare/c.txt', 200, 'c'],
+  ['/same.txt', 200, 'hello'], ['/%252e.txt', 200, 'encoded'],
+  ['/docs', 301], ['/none', 404], ['/bare/', 404], ['/bare', 404], ['/', 404],
+  ['/a.txt/', 404], ['/a.txt/b', 404], [`/${'x'.repeat(300)}`, 404], ['/loop', 404],
+  ['/../outside.txt', 404], ['/%2e%2e/outside.txt', 404], ['/..%2foutside.txt', 404],
+  ['/%2e%2e%2foutside.txt', 404], ['/%252e%252e/outside.txt', 404],
+  ['/%252e%252e%252foutside.txt', 404], ['/docs/../a.txt', 404], ['/./a.txt', 404],
+  ['/..%5coutside.txt', 404], ['/docs%5c..%5c..%5coutside.txt', 404], ['/a%5cb', 404],
+  ['//a.txt', 404], ['//docs', 404], ['/docs//index.html', 404], ['/docs//', 404],
+  ['/.secret', 404], ['/%2esecret', 404], ['/.git/config', 404], ['/docs/.hidden', 404],
+  ['/out.txt', 404], ['/up/outside.txt', 404], ['/up/site/a.txt', 200, 'hello'],
+  ['/open.txt', 404], ['/a.txt%00', 400], ['/a.txt%00.html', 400], ['/%ff', 400],
+  ['/%c0%ae%c0%ae/outside.txt', 400],
+], ([path]) => `GET ${path.slice(0, 40)} on a raw socket`, ([path, code, text]) =>
+  withSite((site) => serve(validator(site), async (port) => {
+    const [line, , body] = parsed(await talk(port, http(`GET ${path}`)))
+    same([Number(line.slice(9, 12)), code === 200 ? body : undefined], [code, text])
+  })))
+
+statics('a path with NUL reaches no file', () => withSite(async (site) =>
+  same((await Request.blank('/', { environ: { PATH_INFO: '/a.txt\0' } })
+    .getResponse(site)).status, '404 Not Found')))
+
+rows<[line: string, location: string]>(statics, [
+  ['/docs', 'http://localhost/docs/'], ['/docs?a=//b', 'http://localhost/docs/?a=//b'],
+], ([line]) => `GET ${line} leads to the slash`, ([line, location]) =>
+  withSite(async (site) => {
+    const { status, get: header } = await call(site, line)
+    same([status, header('location')], ['301 Moved Permanently', location])
+  }))
+
+statics('a mounted folder leads to its slash, and keeps its mount', () =>
+  withSite(async (_site, folder) => {
+    const app = new URLMap({ '/s': new DirectoryApp(join(folder, 'site', 'docs')) })
+    same((await call(app, '/s')).get('location'), 'http://localhost/s/')
+    same((await call(app, '/s/')).text, '<h1>')
+  }))
+
+statics('headers of a file, and of HEAD', () => withSite(async (site) => {
+  for (const [method, body] of [['GET', 'hello'], ['HEAD', '']]) {
+    const { headers, text } = await call(site, `${method} /a.txt`)
+    const { ETag: etag, ...others } = Object.fromEntries(headers)
+    assert.match(String(etag), /^"5-[0-9a-f]+"$/)
+    same([others, text], [{ 'Accept-Ranges': 'bytes', 'Content-Length': '5',
+      'Content-Type': 'text/plain; charset=UTF-8',
+      'Last-Modified': 'Fri, 02 Jan 2026 03:04:05 GMT' }, body])
+  }
+}))
+
+rows<[method: string, allow: string | null]>(statics, [
+  ['POST', 'GET, HEAD'], ['PUT', 'GET, HEAD'], ['DELETE', 'GET, HEAD'],
+], ([method]) => `${method} is 405`, ([method, allow]) => withSite(async (site) => {
+  const { status, get: header } = await call(site, `${method} /a.txt`)
+  same([status, header('allow')], ['405 Method Not Allowed', allow])
+}))
+
+// TAG stands for the file's ETag.
+const [BEFORE, AT, AFTER] = [-1000, 0, 1000].map((ms) =>
+  new Date(Number(WHEN) + ms).toUTCString()) as [string, string, string]
+rows<[headers: Record<string, string>, code: number, text: string,
+  range?: string | undefined, method?: string]>(statics, [
+  [{ 'If-Match': 'TAG' }, 200, 'hello'], [{ 'If-Match': '"x", TAG' }, 200, 'hello'],
+  [{ 'If-Match': '*' }, 200, 'hello'], [{ 'If-Match': '"x"' }, 412, ''],
+  [{ 'If-Match': 'W/TAG' }, 412, ''], [{ 'If-None-Match': 'TAG' }, 304, ''],
+  [{ 'If-None-Match': '"x", W/TAG' }, 304, ''], [{ 'If-None-Match': '*' }, 304, ''],
+  [{ 'If-None-Match': '"x"' }, 200, 'hello'], [{ 'If-Modified-Since': AT }, 304, ''],
+  [{ 'If-Modified-Since': AFTER }, 304, ''],
+  [{ 'If-Modified-Since': BEFORE }, 200, 'hello'],
+  [{ 'If-Modified-Since': 'yesterday' }, 200, 'hello'],
+  [{ 'If-None-Match': '"x"', 'If-Modified-Since': AT }, 200, 'hello'],
+  [{ 'If-None-Match': 'TAG', 'If-Modified-Since': BEFORE }, 304, ''],
+  [{ 'If-Unmodified-Since': AT }, 200, 'hello'],
+  [{ 'If-Unmodified-Since': BEFORE }, 412, ''],
+  [{ 'If-Match': 'TAG', 'If-Unmodified-Since': BEFORE }, 200, 'hello'],
+  [{ 'If-Match': '"x"', 'If-None-Match': 'TAG' }, 412, ''],
+  [{ Range: 'bytes=0-0' }, 206, 'h', 'bytes 0-0/5'],
+  [{ Range: 'bytes=1-3' }, 206, 'ell', 'bytes 1-3/5'],
+  [{ Range: 'bytes=3-' }, 206, 'lo', 'bytes 3-4/5'],
+  [{ Range: 'bytes=-2' }, 206, 'lo', 'bytes 3-4/5'],
+  [{ Range: 'bytes=-9' }, 206, 'hello', 'bytes 0-4/5'],
+  [{ Range: 'bytes=3-99' }, 206, 'lo', 'bytes 3-4/5'],
+  [{ Range: 'bytes=5-' }, 416, '', 'bytes */5'],
+  [{ Range: 'bytes=-0' }, 416, '', 'bytes */5'],
+  [{ Range: `bytes=${'9'.repeat(400)}-` }, 416, '', 'bytes */5'],
+  [{ Range: 'bytes=3-1' }, 200, 'hello'], [{ Range: 'bytes=-' }, 200, 'hello'],
+  [{ Range: 'bytes=a-b' }, 200, 'hello'], [{ Range: 'lines=0-1' }, 200, 'hello'],
+  [{ Range: 'bytes=0-0,2-3' }, 200, 'hello'],
+  [{ Range: 'bytes=0-0', 'If-Range': 'TAG' }, 206, 'h', 'bytes 0-0/5'],
+  [{ Range: 'bytes=0-0', 'If-Range': AT }, 206, 'h', 'bytes 0-0/5'],
+  [{ Range: 'bytes=0-0', 'If-Range': 'W/TAG' }, 200, 'hello'],
+  [{ Range: 'bytes=0-0', 'If-Range': '"x"' }, 200, 'hello'],
+  [{ Range: 'bytes=0-0', 'If-Range': AFTER }, 200, 'hello'],
+  [{ Range: 'bytes=0-0', 'If-None-Match': 'TAG' }, 304, ''],
+  [{ Range: 'bytes=0-0' }, 200, '', undefined, 'HEAD'],
+], ([headers, , , , method = 'GET']) => `${method} with ${show(headers).slice(0, 70)}`,
+([headers, code, text, range, method = 'GET']) => withSite(async (site) => {
+  const tag = (await call(site, 'HEAD /a.txt')).get('etag') ?? ''
+  const sent = Object.fromEntries(Object.entries(headers).map(([name, value]) =>
+    [name, value.replace('TAG', tag)]))
+  const answer = await call(site, `${method} /a.txt`, { headers: sent })
+  const hasFile = code < 300
+  same([Number(answer.status.slice(0, 3)), hasFile ? answer.text : '',
+    answer.get('content-range') ?? undefined], [code, text, range])
+}))
+
+statics('304 says what a cache needs, and no more', () => withSite(async (site) => {
+  const { headers } = await call(site, '/a.txt', { headers: { 'If-None-Match': '*' } })
+  same(headers.map(([name]) => name), ['Accept-Ranges', 'ETag', 'Last-Modified'])
+}))
+
+statics('a large file is read as fast as the client takes it, and closed', () =>
+  inFolder({ 'big.bin': 'x'.repeat(1 << 22) }, async (folder) => {
+    const open = (): number => // where the system does not tell, it is 0
+      existsSync('/proc/self/fd') ? readdirSync('/proc/self/fd').length : 0
+    const before = open()
+    const app = validator(new DirectoryApp(folder))
+    await serve(app, async (port) => {
+      const whole = parsed(await talk(port, http('GET /big.bin')))[2]
+      same(whole.length, 1 << 22)
+      const { passed, open: begun } = gate()
+      const socket = dial(port, '127.0.0.1', () => socket.write(http('GET /big.bin')))
+      socket.once('data', () => { socket.destroy() }).on('close', () => { begun() })
+      await passed
+      await talk(port, http('HEAD /big.bin'))
+      await talk(port, http('GET /big.bin', ['If-None-Match: *']))
+    })
+    while (open() > before) await tick()
+  }))
+
+statics('neither a pipe nor a folder is a file', () => withSite(async (_site, folder) => {
+  spawnSync('mkfifo', [join(folder, 'site', 'pipe')])
+  same((await call(new FileApp(join(folder, 'site', 'pipe')), '/')).status,
+    '404 Not Found')
+  const site = new DirectoryApp(join(folder, 'site'))
+  same((await call(site, '/pipe')).status, '404 Not Found')
+  same((await call(new FileApp(folder), '/')).status, '404 Not Found')
+}))
 
 // The recorded libraries, the file itself, its documentation ────────────────────────────
 
