@@ -329,11 +329,18 @@ export class Request {
   get pathInfo(): string { return this.environ.PATH_INFO }
   set pathInfo(value: string) { this.environ.PATH_INFO = value }
 
-  /** 'http://localhost': the Host header, else the server's own name. */
+  get scheme(): string { return this.environ['wsgi.url_scheme'] }
+  get queryString(): string { return this.environ.QUERY_STRING ?? '' }
+  get remoteAddr(): string | null { return this.environ.REMOTE_ADDR ?? null }
+  /** 'localhost:8774': the Host header, else the server's own name. */
+  get host(): string {
+    const { HTTP_HOST: host, SERVER_NAME: name, SERVER_PORT: port } = this.environ
+    return host ?? `${name}:${port}`
+  }
+  /** 'http://localhost': the usual port is left out. */
   get hostUrl(): string {
-    const { environ, environ: { 'wsgi.url_scheme': scheme } } = this
-    const host = environ['HTTP_HOST'] ?? `${environ.SERVER_NAME}:${environ.SERVER_PORT}`
-    return `${scheme}://${host.replace(scheme === 'https' ? /:443$/ : /:80$/, '')}`
+    const usual = this.scheme === 'https' ? /:443$/ : /:80$/
+    return `${this.scheme}://${this.host.replace(usual, '')}`
   }
   /** 'http://localhost/v1': up to the mounted application. */
   get applicationUrl(): string { return this.hostUrl + quotePath(this.scriptName) }
@@ -342,10 +349,7 @@ export class Request {
   /** '/v1/servers/42' */
   get path(): string { return quotePath(this.scriptName + this.pathInfo) }
   /** '/v1/servers/42?detail=1' */
-  get pathQs(): string {
-    const { QUERY_STRING: query } = this.environ
-    return query ? `${this.path}?${query}` : this.path
-  }
+  get pathQs(): string { return this.path + (this.queryString && `?${this.queryString}`) }
   /** 'http://localhost/v1/servers/42?detail=1' */
   get url(): string { return this.hostUrl + this.pathQs }
 
