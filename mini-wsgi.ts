@@ -1549,15 +1549,15 @@ function fromWebResponse(web: WebResponse): Response {
 // variables, or from a route's name, the path. A template is literal text and variables:
 //   {id}          one or more characters without '/', as few as will do
 //   {id:[0-9]+}   exactly what the regular expression matches (a requirement)
-//   {path:.*}     at the end: the rest, slashes and all, perhaps nothing
+//   {path:.*}     the rest of the line, slashes and all, perhaps nothing
 //   {.format}     '.json', giving 'json' (no '/' or '.' in it), or nothing, giving null
 //   :id :(id) *path   the older spellings of {id}, {id} and {path:.+}
-// The whole path must fit, its slashes as they stand. {a}-{b} makes 'x' and 'y-z' of
-// 'x-y-z': {a} takes one character, whatever it is, then as few as will do.
+// The whole path must fit, its slashes as they stand; nothing is added to a template.
+// {a}-{b} makes 'x' and 'y-z' of 'x-y-z': {a} takes one character, even a '-', and no
+// more than it must. In {name}{.ext}, 'a.b.jpg' is 'a.b' and 'jpg'.
 //
-// First registered wins, whatever the shape of the templates: that is the whole rule.
-// (Routes documents it; Routes 2.5.1 itself prefers longer literal prefixes, we do not.)
-// A route whose conditions refuse the request leaves it to the next one that fits.
+// Of the routes that fit path, method and conditions the first registered wins, whatever
+// the shape of its template. (So Routes says; Routes 2.5.1 prefers longer literals.)
 
 type Names<P extends string> = P extends `${string}{${infer Inside}}${infer Tail}`
   ? (Inside extends `${infer N}:${string}` ? N : Inside) | Names<Tail> : never
@@ -1723,10 +1723,10 @@ const refused = (template: string, at: number, rule: string): TypeError =>
 
 // How the first of many routes is found without trying them in turn. The routes that
 // answer a method are numbered, and their templates form a tree. Text that they share is
-// walked once; a variable that fills a segment is a gap with a node behind it, if it has
-// no requirement or one like [0-9]+, or takes all the rest; what is harder ({a}-{b},
-// {x:.*}/end, {id}.{format}) is one gap for all that is left of the template: a regular
-// expression. Every node knows the lowest number of a route at it or behind it:
+// walked once; a variable before a '/', or at the end, is a gap with a node behind it (if
+// it has no requirement, or one like [0-9]+, or takes all the rest); what is harder, such
+// as {a}-{b}, {x:.*}/end, {id}.{format}, is one gap for all that is left of the template:
+// an expression. Each node knows the lowest number at or behind it, here in brackets:
 //
 //   0 /servers/{id}/detail      '/servers' (0) ─┬─ '/' (0) ─┬─ 'new/' (3)
 //   1 /servers/{id}.{format}                    │           │   └─ {kind} (3): route 3
@@ -1737,18 +1737,18 @@ const refused = (template: string, at: number, rule: string): TypeError =>
 //                                                   └─ {format} (4): route 4
 //
 // '/servers/42' walks '/servers' and '/', finds no 'n', takes {id} = '42' to route 2, and
-// asks for the expression only because 1 < 2: it could still win (there is no dot: it
+// looks at the expression only because 1 < 2: it could still win (there is no dot: it
 // does not). A node is entered only while its number is below that of the best route
 // found so far. So order decides, not shape, and most of the tree is never seen.
 //
 // Route 5 is not in the tree: templates without variables are looked up first, by length
 // and by the characters that tell them apart. '/servers/new' finds route 5 so; then the
 // tree is walked for what was registered before: route 2 takes {id} = 'new', and wins.
-// All of it is one array of numbers, so that a look-up stays in few places of memory. It
-// begins with the switch over the lengths of the paths without variables.
+// All this is in one array of numbers: a look-up stays in few places of memory. It begins
+// with the switch over the lengths of the paths without variables.
 //   node    first, n, n codes of text, end, m, m times (gap, node), switch
 //   switch  mask, mask + 1 slots: slots[code & mask] is where `code` may lead, 0 nowhere;
-//           another code may share the slot, so what is there is compared
+//           another code may share the slot, so the text that is there is compared
 //   fork    position, switch over the character there; ~number where one path is left
 // `first` is the number in brackets, `end` that of the route which ends here, or -1.
 
@@ -1758,7 +1758,7 @@ class Entry {
   readonly literal: string | null // the path, where it has no variables
   size = 0                        // how many of its variables the tree finds ...
   tail: Tail | null = null        // ... and what finds the others
-  next = -1                       // a later one for the same paths, if this is refused
+  next = -1                       // for the same paths, if the conditions refuse; or -1
   isFirst = false                 // of a literal: no earlier route takes its path
   names: string[] | null = null   // of the variables that the tree finds
   controller: unknown             // its defaults: these two by themselves, because V8
