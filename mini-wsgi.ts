@@ -32,7 +32,7 @@
 //      9. config          an application put together from an ini file
 //     10. seeing it work  the contract as code
 //     11. hosting         fetch handlers and node:http
-//     12. serving         a server that listens
+//     12. serving         a server that listens, and its worker processes
 
 // 1. The contract ───────────────────────────────────────────────────────────────────────
 // Arrives: nothing yet. Leaves: the words that every later chapter speaks. An application
@@ -4988,6 +4988,7 @@ const CLIENT_ERRORS: Readonly<Record<string, string>> = {
 }
 
 interface NodeProcess {
+  env: Readonly<Record<string, string | undefined>>
   on(event: string, listener: (reason: unknown) => void): unknown
   off(event: string, listener: (reason: unknown) => void): unknown
   exit(code: number): unknown
@@ -5010,28 +5011,29 @@ class WSGIServer {
     this.#closed = new Promise((resolve) => { server.on('close', resolve) })
   }
 
+  /** How many connections wait for the end of an answer. */
+  get inFlight(): number {
+    const lines = [...this.#host.lines.values()]
+    return lines.filter(({ last }) => last && !last.res.writableFinished).length
+  }
+
   /** Serves until SIGINT, SIGTERM or shutdown(); a second signal ends it at once. */
   async serveForever(): Promise<void> {
-    const node = builtin<NodeProcess>('node:process')
     const stop = (): void => {
-      if (this.#host.isStopping) void this.shutdown(0).then(() => node.exit(0))
-      else void this.shutdown()
+      if (!this.#host.isStopping) void this.shutdown()
+      else void this.shutdown(0).then(() => builtin<NodeProcess>('node:process').exit(0))
     }
-    const survive = (reason: unknown): void => {
-      console.error(`Unhandled rejection: ${errorText(reason)}`)
-    }
-    const handlers =
-      Object.entries({ SIGINT: stop, SIGTERM: stop, unhandledRejection: survive })
-    for (const [event, handler] of handlers) node.on(event, handler)
+    const off = handleSignals({ SIGINT: stop, SIGTERM: stop })
     await this.#closed
-    for (const [event, handler] of handlers) node.off(event, handler)
+    off()
   }
 
   /** Takes no more connections; gives the requests in flight at most `seconds`. */
   async shutdown(seconds: number = this.#grace): Promise<void> {
     const { lines } = this.#host
     this.#host.isStopping = true // from now on the last answer says "Connection: close"
-    this.#server.close()
+    const { Server } = builtin<{ Server: { prototype: NodeServer } }>('node:net')
+    Server.prototype.close.call(this.#server) // http's own cuts who writes just now
     const sweep = setInterval(() => {
       this.#server.closeIdleConnections() // one that was never used counts as busy
       for (const [socket, { last }] of lines) {
@@ -5041,7 +5043,210 @@ class WSGIServer {
     const destroy = (_: NodeLine, socket: NodeSocket): void => { socket.destroy() }
     const cut = setTimeout(() => { lines.forEach(destroy) }, seconds * 1000)
     await this.#closed
+    this.#server.close() // ends Node's own watch over late requests
     clearInterval(sweep)
     clearTimeout(cut)
   }
+}
+
+/** Handles these, and rejections that nobody waits for, until the result is called. */
+function handleSignals(handlers: Record<string, () => void>): () => void {
+  const node = builtin<NodeProcess>('node:process')
+  const unhandledRejection = (reason: unknown): void => {
+    console.error(`Unhandled rejection: ${errorText(reason)}`)
+  }
+  const all = Object.entries({ ...handlers, unhandledRejection })
+  for (const [event, handler] of all) node.on(event, handler)
+  return () => { for (const [event, handler] of all) node.off(event, handler) }
+}
+
+/** What makeServer takes, and these; `loader` gives the application of a name. */
+export type ServiceOptions = ServerOptions & Partially<{
+  host: string; port: number; workers: number; useSsl: boolean
+}> & { loader: { loadApp(name: string): Application | Promise<Application> } }
+
+/**
+ * An application by its name, and where it is served (nova's WSGIService). Without
+ * `workers` there is one for each CPU; `useSsl` insists on `ssl`, or ignores it.
+ *
+ * @example
+ * const loader = { loadApp: (name: string) => wsgify(() => `this is ${name}`) }
+ * const service = new WSGIService('v1', { loader, host: '127.0.0.1', workers: 2 })
+ * const server = await service.start()
+ * await (await fetch(`http://127.0.0.1:${service.port}/`)).text() //=> 'this is v1'
+ * await server.shutdown(0)
+ */
+export class WSGIService {
+  readonly name: string
+  readonly workers: number
+  readonly options: ServiceOptions
+  port: number // the real one, as soon as it is bound
+  app: Application | undefined // as soon as it is loaded
+
+  constructor(name: string, options: ServiceOptions) {
+    const { workers = 0, port = 0 } = options
+    if (!Number.isInteger(workers) || workers < 0) {
+      throw new TypeError(`The service ${show(name)} cannot have ${workers} workers; `
+        + 'give a positive number, or 0 for one on each CPU')
+    }
+    this.name = name
+    this.options = options
+    this.port = port
+    this.workers = workers
+      || builtin<{ availableParallelism(): number }>('node:os').availableParallelism()
+  }
+
+  /** Serves the application in this process; or, for a moment, a stand-in. */
+  async start(standIn?: Application): Promise<WSGIServer> {
+    const { loader, host = '0.0.0.0', useSsl, ssl, ...options } = this.options
+    this.app = standIn ?? await loader.loadApp(this.name)
+    const tls = useSsl === false ? undefined : ssl ?? (useSsl ? {} : undefined)
+    const server = await makeServer(host, this.port, this.app, { ...options, ssl: tls })
+    this.port = server.port
+    return server
+  }
+}
+
+/**
+ * Serves from worker processes (oslo's ProcessLauncher, on node:cluster). Each runs the
+ * same program, in which launchService then serves only the worker's own service.
+ * SIGTERM: all requests get their answers, then it ends; a second one: at once. SIGHUP:
+ * workers are replaced, one after another. SIGUSR2: a report.
+ *
+ * @example
+ * async function main(loader: Loader): Promise<void> {
+ *   const launcher = new ProcessLauncher()
+ *   await launcher.launchService(new WSGIService('compute', { loader, port: 8774 }))
+ *   await launcher.wait()
+ * }
+ * typeof main //=> 'function'
+ */
+export class ProcessLauncher {
+  readonly #cluster = builtin<NodeCluster>('node:cluster')
+  readonly #posts: Post[] = []
+  readonly #workers = new Set<NodeWorker>() // also those that start or finish
+  #server: WSGIServer | undefined // in a worker
+  #isStopping = false
+  #tell: (error?: Error) => void = () => {}
+  /** Resolves when told to stop: by a signal, or by an error. */
+  readonly #told = new Promise<Error | undefined>((resolve) => { this.#tell = resolve })
+
+  /** Resolves when the service answers: in all its workers; in a worker, in this one. */
+  async launchService(
+    service: WSGIService, { workers = service.workers }: { workers?: number } = {},
+  ): Promise<void> {
+    if (!this.#cluster.isPrimary) return this.#serve(service)
+    // A port in use ends it here; and 0 becomes the one that all workers will share.
+    await (await service.start(new HTTPServiceUnavailable())).shutdown(0)
+    const posts = Array.from({ length: workers }, (): Post => ({ service }))
+    this.#posts.push(...posts)
+    await Promise.all(posts.map((post) => this.#fill(post)))
+    if (this.#isStopping) await this.wait()
+  }
+
+  /** In a worker. (Where its parent dies, Node itself ends it.) */
+  async #serve(service: WSGIService): Promise<void> {
+    const node = builtin<NodeProcess>('node:process')
+    const { MINI_WSGI_SERVICE: name, MINI_WSGI_PORT: port } = node.env
+    if (service.name !== name) return
+    handleSignals({
+      SIGTERM: () => { if (this.#server) this.#tell(); else node.exit(0) },
+      SIGINT: () => {}, SIGHUP: () => {}, // a terminal sends these to all of us
+      SIGUSR2: () => {
+        console.error(`${name}: requests in flight: ${this.#server?.inFlight ?? 0}\n${
+          service.app ? String(describe(service.app)) : 'not loaded'}`)
+      },
+    })
+    service.port = Number(port)
+    this.#server = await service.start()
+  }
+
+  /** Resolves when it was told to stop, and the requests in flight have their answers. */
+  async wait(): Promise<void> {
+    let reloaded = Promise.resolve()
+    const stop = (): void => { this.#stop() }
+    const off = this.#cluster.isPrimary ? handleSignals({
+      SIGINT: stop, SIGTERM: stop, SIGUSR2: () => { this.#report() },
+      SIGHUP: () => { reloaded = reloaded.then(() => this.#reload()) },
+    }) : () => {}
+    const error = await this.#told
+    await this.#server?.shutdown()
+    this.#cluster.worker?.disconnect() // else the line to the parent keeps it alive
+    const times = this.#posts.map(({ service: { options } }) =>
+      options.gracefulShutdownTimeout ?? 30)
+    const late = setTimeout(stop, 2000 + 1000 * Math.max(...times))
+    await Promise.all([...this.#workers].map((worker) => new Promise((resolve) => {
+      worker.on('exit', resolve)
+      worker.process.kill('SIGTERM')
+    })))
+    clearTimeout(late) // which ends a worker that hangs, or that a timer keeps alive
+    off()
+    if (error) throw error
+  }
+
+  /** Gives a post a worker that serves. */
+  async #fill(post: Post): Promise<void> {
+    for (let tries = 1; !this.#isStopping && !await this.#start(post); tries++) {
+      if (tries === 5) {
+        return this.#stop(new Error(`The service ${show(post.service.name)} does not `
+          + 'start: 5 workers in a row ended before they served; see what they say'))
+      }
+      await new Promise((resolve) => { setTimeout(resolve, 50 * 2 ** tries) })
+    }
+  }
+
+  /** Starts a worker; once it serves, it takes the place of the one that is there. */
+  #start(post: Post): Promise<boolean> {
+    const { name, port } = post.service
+    const worker =
+      this.#cluster.fork({ MINI_WSGI_SERVICE: name, MINI_WSGI_PORT: String(port) })
+    this.#workers.add(worker)
+    return new Promise((resolve) => {
+      worker.on('listening', (at: { port: number }) => {
+        if (at.port !== port) return // another server of the program
+        post.worker?.process.kill('SIGTERM') // its disconnect() would cut idle clients
+        post.worker = worker
+        resolve(true)
+      })
+      worker.on('exit', (code: unknown, signal: unknown) => {
+        this.#workers.delete(worker)
+        resolve(false)
+        if (this.#isStopping || post.worker !== worker) return
+        console.error(`Worker ${worker.process.pid} of ${name} ended: ${signal ?? code}`)
+        setTimeout(() => { void this.#fill(post) }, 500)
+      })
+    })
+  }
+
+  async #reload(): Promise<void> {
+    for (const post of this.#posts) {
+      if (await this.#start(post) || this.#isStopping) continue
+      return console.error('A new worker does not start; the others stay as they are')
+    }
+  }
+
+  /** The second time it ends all at once. */
+  #stop(error?: Error): void {
+    if (this.#isStopping) for (const { process } of this.#workers) process.kill('SIGKILL')
+    this.#isStopping = true
+    this.#tell(error)
+  }
+
+  #report(): void {
+    const workers = this.#posts.flatMap(({ worker }) => worker?.process ?? [])
+    console.error(`Workers: ${workers.map(({ pid }) => pid).join(' ')}`)
+    for (const worker of workers) worker.kill('SIGUSR2') // it has more to tell
+  }
+}
+
+/** A place for one worker. */
+interface Post { service: WSGIService; worker?: NodeWorker }
+interface NodeWorker {
+  process: { pid?: number; kill(signal: string): unknown }
+  on(event: string, listener: (...args: never[]) => void): unknown
+}
+interface NodeCluster {
+  isPrimary: boolean
+  worker?: { disconnect(): unknown } // in a worker: itself
+  fork(env: object): NodeWorker
 }
