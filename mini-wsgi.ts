@@ -4890,6 +4890,7 @@ export type ServerOptions = Partially<{
   headersTimeout: number // from the connection to the end of the headers: then 408
   requestTimeout: number // to the end of the request's body: then 408
   keepAliveTimeout: number // between two requests on a connection
+  idleTimeout: number // without a byte in either direction, while an answer is awaited
   maxBody: number // 413 beyond it
   maxUrlLen: number // 414 beyond it
   ssl: { key?: string | Uint8Array; cert?: string | Uint8Array } // PEM texts; then https
@@ -4915,44 +4916,40 @@ export async function makeServer(
   host: string, port: number, app: Application | DecoratedMethod,
   options: ServerOptions = {},
 ): Promise<WSGIServer> {
-  const { maxBody = 10 << 20, maxUrlLen = 8192, gracefulShutdownTimeout = 30 } = options
+  const { headersTimeout = 20e3, requestTimeout = 60e3, keepAliveTimeout = 65e3,
+    idleTimeout = 900e3, maxBody = 10 << 20, maxUrlLen = 8192, ssl } = options
+  if (ssl && !(ssl.key && ssl.cert)) {
+    throw new TypeError(`The option ssl lacks ${ssl.key ? 'cert' : 'key'}; give key and `
+      + 'cert, the texts of two PEM files')
+  }
+  const { createServer } = builtin<{ createServer(options: object): NodeServer }>(
+    ssl ? 'node:https' : 'node:http')
+  const server = createServer({
+    ...ssl, requestTimeout, keepAliveTimeout,
+    headersTimeout: Math.min(headersTimeout, requestTimeout || Infinity),
+    connectionsCheckingInterval: 500, // Node looks for late ones every 30 s (SAFETY 17)
+  })
+  server.timeout = idleTimeout
+  server.maxHeadersCount = 0 // all of them: Node would hide those after the 1000th
   const node = new NodeHost(app as Application, { maxBody, maxUrlLen })
-  const server = createNodeServer(options, (req, res) => { node.handle(req, res) })
   const handleAsked: NodeHandler = (req, res) => { node.handle(req, res, true) }
+  const handle: NodeHandler = (req, res) => { node.handle(req, res) }
+  server.on('request', handle)
   server.on('checkContinue', handleAsked)
   server.on('connection', (socket: NodeSocket) => { node.line(socket) })
   server.on('clientError', ({ code = '' }: { code?: string }, socket: NodeSocket) => {
     answerClientError(code, socket, node.line(socket).last?.res)
   })
   await listen(server, host, port)
-  return new WSGIServer(server, node, gracefulShutdownTimeout)
+  return new WSGIServer(server, node, options.gracefulShutdownTimeout ?? 30)
 }
 
 interface NodeServer {
-  maxHeadersCount: number | null
+  maxHeadersCount: number | null; timeout: number
   on(event: string, listener: (...args: never[]) => void): unknown
   listen(place: { host: string; port: number }): unknown
   address(): { port: number } | null
   close(): unknown; closeIdleConnections(): void
-}
-
-function createNodeServer(options: ServerOptions, handler: NodeHandler): NodeServer {
-  const { headersTimeout = 20e3, requestTimeout = 6e4, keepAliveTimeout = 65e3,
-    ssl } = options
-  if (ssl && !(ssl.key && ssl.cert)) {
-    throw new TypeError(`The option ssl lacks ${ssl.key ? 'cert' : 'key'}; give key and `
-      + 'cert, the texts of two PEM files')
-  }
-  const { createServer } = builtin<{
-    createServer(options: object, handler: NodeHandler): NodeServer
-  }>(ssl ? 'node:https' : 'node:http')
-  const server = createServer({
-    ...ssl, requestTimeout, keepAliveTimeout,
-    headersTimeout: Math.min(headersTimeout, requestTimeout || Infinity),
-    connectionsCheckingInterval: 500, // Node looks for late ones every 30 s (SAFETY 17)
-  }, handler)
-  server.maxHeadersCount = 0 // all of them: Node would hide those after the 1000th
-  return server
 }
 
 const listen = (server: NodeServer, host: string, port: number): Promise<void> =>
@@ -4989,6 +4986,8 @@ const CLIENT_ERRORS: Readonly<Record<string, string>> = {
 
 interface NodeProcess {
   env: Readonly<Record<string, string | undefined>>
+  pid: number; version: string; channel?: { unref(): unknown }
+  uptime(): number; memoryUsage(): object
   on(event: string, listener: (reason: unknown) => void): unknown
   off(event: string, listener: (reason: unknown) => void): unknown
   exit(code: number): unknown
@@ -5019,38 +5018,43 @@ class WSGIServer {
 
   /** Serves until SIGINT, SIGTERM or shutdown(); a second signal ends it at once. */
   async serveForever(): Promise<void> {
-    const stop = (): void => {
-      if (!this.#host.isStopping) void this.shutdown()
-      else void this.shutdown(0).then(() => builtin<NodeProcess>('node:process').exit(0))
+    const stop = async (): Promise<void> => {
+      const areAllAnswered = await this.shutdown(this.#host.isStopping ? 0 : this.#grace)
+      if (!areAllAnswered) builtin<NodeProcess>('node:process').exit(0)
     }
     const off = handleSignals({ SIGINT: stop, SIGTERM: stop })
     await this.#closed
     off()
   }
 
-  /** Takes no more connections; gives the requests in flight at most `seconds`. */
-  async shutdown(seconds: number = this.#grace): Promise<void> {
+  /** Takes no more; gives requests in flight at most `seconds`: was that enough? */
+  async shutdown(seconds: number = this.#grace): Promise<boolean> {
     const { lines } = this.#host
+    let areAllAnswered = true
     this.#host.isStopping = true // from now on the last answer says "Connection: close"
     const { Server } = builtin<{ Server: { prototype: NodeServer } }>('node:net')
     Server.prototype.close.call(this.#server) // http's own cuts who writes just now
     const sweep = setInterval(() => {
-      this.#server.closeIdleConnections() // one that was never used counts as busy
-      for (const [socket, { last }] of lines) {
-        if (!last && socket.bytesRead === 0) socket.destroy()
-      }
+      const fresh = [...lines].filter(([, { last }]) => !last)
+      setTimeout(() => { // a turn later: what has come by now is read before it
+        this.#server.closeIdleConnections() // for Node the fresh ones are busy
+        for (const [socket] of fresh) if (socket.bytesRead === 0) socket.destroy()
+      }, 10)
     }, 50)
-    const destroy = (_: NodeLine, socket: NodeSocket): void => { socket.destroy() }
-    const cut = setTimeout(() => { lines.forEach(destroy) }, seconds * 1000)
+    const cut = setTimeout(() => {
+      areAllAnswered = lines.size === 0
+      for (const [socket] of lines) socket.destroy()
+    }, seconds * 1000)
     await this.#closed
     this.#server.close() // ends Node's own watch over late requests
     clearInterval(sweep)
     clearTimeout(cut)
+    return areAllAnswered
   }
 }
 
 /** Handles these, and rejections that nobody waits for, until the result is called. */
-function handleSignals(handlers: Record<string, () => void>): () => void {
+function handleSignals(handlers: Record<string, () => unknown>): () => void {
   const node = builtin<NodeProcess>('node:process')
   const unhandledRejection = (reason: unknown): void => {
     console.error(`Unhandled rejection: ${errorText(reason)}`)
@@ -5060,9 +5064,10 @@ function handleSignals(handlers: Record<string, () => void>): () => void {
   return () => { for (const [event, handler] of all) node.off(event, handler) }
 }
 
-/** What makeServer takes, and these; `loader` gives the application of a name. */
+/** Hooks around a service's start, and the loader, which gives an app by its name. */
 export type ServiceOptions = ServerOptions & Partially<{
   host: string; port: number; workers: number; useSsl: boolean
+  manager: Partial<Record<'initHost' | 'preStartHook' | 'postStartHook', () => unknown>>
 }> & { loader: { loadApp(name: string): Application | Promise<Application> } }
 
 /**
@@ -5082,6 +5087,7 @@ export class WSGIService {
   readonly options: ServiceOptions
   port: number // the real one, as soon as it is bound
   app: Application | undefined // as soon as it is loaded
+  server: WSGIServer | undefined // as soon as it listens
 
   constructor(name: string, options: ServiceOptions) {
     const { workers = 0, port = 0 } = options
@@ -5099,11 +5105,15 @@ export class WSGIService {
   /** Serves the application in this process; or, for a moment, a stand-in. */
   async start(standIn?: Application): Promise<WSGIServer> {
     const { loader, host = '0.0.0.0', useSsl, ssl, ...options } = this.options
-    this.app = standIn ?? await loader.loadApp(this.name)
     const tls = useSsl === false ? undefined : ssl ?? (useSsl ? {} : undefined)
-    const server = await makeServer(host, this.port, this.app, { ...options, ssl: tls })
-    this.port = server.port
-    return server
+    const manager = standIn ? undefined : options.manager
+    this.app = standIn ?? await loader.loadApp(this.name)
+    await manager?.initHost?.()
+    await manager?.preStartHook?.()
+    this.server = await makeServer(host, this.port, this.app, { ...options, ssl: tls })
+    this.port = this.server.port
+    await manager?.postStartHook?.()
+    return this.server
   }
 }
 
@@ -5111,7 +5121,7 @@ export class WSGIService {
  * Serves from worker processes (oslo's ProcessLauncher, on node:cluster). Each runs the
  * same program, in which launchService then serves only the worker's own service.
  * SIGTERM: all requests get their answers, then it ends; a second one: at once. SIGHUP:
- * workers are replaced, one after another. SIGUSR2: a report.
+ * workers are replaced, one after another. SIGUSR2: all print a report.
  *
  * @example
  * async function main(loader: Loader): Promise<void> {
@@ -5123,9 +5133,12 @@ export class WSGIService {
  */
 export class ProcessLauncher {
   readonly #cluster = builtin<NodeCluster>('node:cluster')
+  readonly #process = builtin<NodeProcess>('node:process')
   readonly #posts: Post[] = []
   readonly #workers = new Set<NodeWorker>() // also those that start or finish
-  #server: WSGIServer | undefined // in a worker
+  #service: WSGIService | undefined // in a worker: what it serves
+  #off: (() => void) | undefined // gives the signals back
+  #reloaded: Promise<void> = Promise.resolve()
   #isStopping = false
   #tell: (error?: Error) => void = () => {}
   /** Resolves when told to stop: by a signal, or by an error. */
@@ -5135,10 +5148,17 @@ export class ProcessLauncher {
   async launchService(
     service: WSGIService, { workers = service.workers }: { workers?: number } = {},
   ): Promise<void> {
-    if (!this.#cluster.isPrimary) return this.#serve(service)
+    const { isPrimary } = this.#cluster
     // A port in use ends it here; and 0 becomes the one that all workers will share.
-    await (await service.start(new HTTPServiceUnavailable())).shutdown(0)
-    const posts = Array.from({ length: workers }, (): Post => ({ service }))
+    if (isPrimary) await (await service.start(new HTTPServiceUnavailable())).shutdown(0)
+    this.#off ??= handleSignals({
+      SIGTERM: () => { this.#stop() },
+      SIGINT: () => { if (isPrimary) this.#stop() }, // a terminal sends it to all of us
+      SIGHUP: () => { this.#reloaded = this.#reloaded.then(() => this.#reload()) },
+      SIGUSR2: () => { this.#report() },
+    })
+    if (!isPrimary) return this.#serve(service)
+    const posts = Array.from({ length: workers }, (): Post => ({ service, failures: 0 }))
     this.#posts.push(...posts)
     await Promise.all(posts.map((post) => this.#fill(post)))
     if (this.#isStopping) await this.wait()
@@ -5146,107 +5166,120 @@ export class ProcessLauncher {
 
   /** In a worker. (Where its parent dies, Node itself ends it.) */
   async #serve(service: WSGIService): Promise<void> {
-    const node = builtin<NodeProcess>('node:process')
-    const { MINI_WSGI_SERVICE: name, MINI_WSGI_PORT: port } = node.env
+    const { MINI_WSGI_SERVICE: name, MINI_WSGI_PORT: port } = this.#process.env
     if (service.name !== name) return
-    handleSignals({
-      SIGTERM: () => { if (this.#server) this.#tell(); else node.exit(0) },
-      SIGINT: () => {}, SIGHUP: () => {}, // a terminal sends these to all of us
-      SIGUSR2: () => {
-        console.error(`${name}: requests in flight: ${this.#server?.inFlight ?? 0}\n${
-          service.app ? String(describe(service.app)) : 'not loaded'}`)
-      },
-    })
+    this.#service = service
     service.port = Number(port)
-    this.#server = await service.start()
+    try {
+      await service.start()
+    } catch (error) {
+      console.error(errorText(error))
+      this.#process.exit(1) // whatever the program would make of it
+    }
   }
 
   /** Resolves when it was told to stop, and the requests in flight have their answers. */
   async wait(): Promise<void> {
-    let reloaded = Promise.resolve()
-    const stop = (): void => { this.#stop() }
-    const off = this.#cluster.isPrimary ? handleSignals({
-      SIGINT: stop, SIGTERM: stop, SIGUSR2: () => { this.#report() },
-      SIGHUP: () => { reloaded = reloaded.then(() => this.#reload()) },
-    }) : () => {}
     const error = await this.#told
-    await this.#server?.shutdown()
-    this.#cluster.worker?.disconnect() // else the line to the parent keeps it alive
-    const times = this.#posts.map(({ service: { options } }) =>
+    if (await this.#service?.server?.shutdown() === false) this.#process.exit(0)
+    // The line to our parent keeps us alive no longer; but if the parent dies, we do.
+    if (this.#service) this.#process.channel?.unref()
+    const graces = this.#posts.map(({ service: { options } }) =>
       options.gracefulShutdownTimeout ?? 30)
-    const late = setTimeout(stop, 2000 + 1000 * Math.max(...times))
-    await Promise.all([...this.#workers].map((worker) => new Promise((resolve) => {
-      worker.on('exit', resolve)
-      worker.process.kill('SIGTERM')
-    })))
+    const late = setTimeout(() => { this.#stop() }, 2000 + 1000 * Math.max(...graces))
+    await Promise.all([...this.#workers].map((worker) =>
+      new Promise((resolve) => { worker.on('exit', resolve) })))
     clearTimeout(late) // which ends a worker that hangs, or that a timer keeps alive
-    off()
+    this.#off?.()
     if (error) throw error
   }
 
-  /** Gives a post a worker that serves. */
-  async #fill(post: Post): Promise<void> {
-    for (let tries = 1; !this.#isStopping && !await this.#start(post); tries++) {
-      if (tries === 5) {
-        return this.#stop(new Error(`The service ${show(post.service.name)} does not `
-          + 'start: 5 workers in a row ended before they served; see what they say'))
-      }
-      await new Promise((resolve) => { setTimeout(resolve, 50 * 2 ** tries) })
-    }
+  /** All may finish what they do; the second time it ends at once. */
+  #stop(error?: Error): void {
+    const signal = this.#isStopping ? 'SIGKILL' : 'SIGTERM'
+    this.#isStopping = true
+    for (const { process } of this.#workers) process.kill(signal)
+    this.#tell(error)
   }
 
-  /** Starts a worker; once it serves, it takes the place of the one that is there. */
+  /** Gives a post a worker that serves; the more of them failed in a row, the later. */
+  async #fill(post: Post): Promise<void> {
+    for (; post.failures < 5; post.failures++) {
+      const pause = post.failures && 50 * 2 ** post.failures
+      await new Promise((resolve) => { setTimeout(resolve, pause) })
+      if (await this.#start(post)) return
+    }
+    this.#stop(new Error(`The service ${show(post.service.name)} does not start: 5 `
+      + 'workers in a row ended before they had served for a second; see what they say'))
+  }
+
+  /** Starts a worker, which takes the place of the one that is there; or is false. */
   #start(post: Post): Promise<boolean> {
+    if (this.#isStopping) return Promise.resolve(true)
     const { name, port } = post.service
     const worker =
       this.#cluster.fork({ MINI_WSGI_SERVICE: name, MINI_WSGI_PORT: String(port) })
     this.#workers.add(worker)
+    const { process } = worker
+    const send = process.send.bind(process)
+    let passed: { close(): unknown } | undefined // the last connection it was given
+    process.send = (message, connection, ...rest) => {
+      passed = connection ?? passed
+      return send(message, connection, ...rest)
+    }
     return new Promise((resolve) => {
+      let since = 0
       worker.on('listening', (at: { port: number }) => {
         if (at.port !== port) return // another server of the program
         post.worker?.process.kill('SIGTERM') // its disconnect() would cut idle clients
         post.worker = worker
+        since = Date.now()
         resolve(true)
       })
-      worker.on('exit', (code: unknown, signal: unknown) => {
-        this.#workers.delete(worker)
-        resolve(false)
+      const end = (code: unknown, signal?: unknown): void => {
+        if (!this.#workers.delete(worker)) return
+        resolve(this.#isStopping)
         if (this.#isStopping || post.worker !== worker) return
-        console.error(`Worker ${worker.process.pid} of ${name} ended: ${signal ?? code}`)
-        setTimeout(() => { void this.#fill(post) }, 500)
-      })
+        if (signal ?? code) passed?.close() // Node waits until the worker says it has it
+        console.error(`Worker ${process.pid} of ${name} ended: ${signal ?? code}`)
+        const isEarly = Date.now() - since < 1000
+        // Those that others kill are followed more slowly, but not given up.
+        post.failures = isEarly ? Math.min(post.failures + 1, signal ? 4 : 5) : 0
+        void this.#fill(post)
+      }
+      worker.on('exit', end)
+      worker.on('error', end) // there is no room for it, or it is gone
     })
   }
 
   async #reload(): Promise<void> {
     for (const post of this.#posts) {
-      if (await this.#start(post) || this.#isStopping) continue
+      if (await this.#start(post)) continue
       return console.error('A new worker does not start; the others stay as they are')
     }
   }
 
-  /** The second time it ends all at once. */
-  #stop(error?: Error): void {
-    if (this.#isStopping) for (const { process } of this.#workers) process.kill('SIGKILL')
-    this.#isStopping = true
-    this.#tell(error)
-  }
-
+  /** How we are, and what we do (oslo's guru meditation report). */
   #report(): void {
+    const { pid, version, uptime, memoryUsage } = this.#process
+    const { name, app, server } = this.#service ?? {}
     const workers = this.#posts.flatMap(({ worker }) => worker?.process ?? [])
-    console.error(`Workers: ${workers.map(({ pid }) => pid).join(' ')}`)
+    console.error(JSON.stringify({
+      pid, 'mini-wsgi': VERSION, node: version, seconds: uptime(), ...memoryUsage(),
+      service: name, 'requests in flight': server?.inFlight,
+      workers: workers.map((worker) => worker.pid),
+    }, null, 2), app ? `\n${describe(app)}` : '')
     for (const worker of workers) worker.kill('SIGUSR2') // it has more to tell
   }
 }
 
-/** A place for one worker. */
-interface Post { service: WSGIService; worker?: NodeWorker }
+/** A place for one worker, and how many in a row did not stay on it for a second. */
+interface Post { service: WSGIService; worker?: NodeWorker; failures: number }
 interface NodeWorker {
-  process: { pid?: number; kill(signal: string): unknown }
+  process: {
+    pid?: number; kill(signal: string): unknown
+    send(message: unknown, connection?: { close(): unknown }, ...rest: unknown[]): unknown
+  }
   on(event: string, listener: (...args: never[]) => void): unknown
 }
-interface NodeCluster {
-  isPrimary: boolean
-  worker?: { disconnect(): unknown } // in a worker: itself
-  fork(env: object): NodeWorker
-}
+interface NodeCluster { isPrimary: boolean; fork(env: object): NodeWorker }
