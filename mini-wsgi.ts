@@ -4986,11 +4986,16 @@ const CLIENT_ERRORS: Readonly<Record<string, string>> = {
 
 interface NodeProcess {
   env: Readonly<Record<string, string | undefined>>
-  pid: number; version: string; channel?: { unref(): unknown }
+  pid: number; version: string
   uptime(): number; memoryUsage(): object
   on(event: string, listener: (reason: unknown) => void): unknown
   off(event: string, listener: (reason: unknown) => void): unknown
   exit(code: number): unknown
+}
+
+interface NodeTimers {
+  setImmediate(run: () => void): unknown
+  setTimeout(run: () => void, ms: number): { unref(): unknown }
 }
 
 /** A server that listens, made by makeServer. */
@@ -5034,15 +5039,15 @@ class WSGIServer {
     this.#host.isStopping = true // from now on the last answer says "Connection: close"
     const { Server } = builtin<{ Server: { prototype: NodeServer } }>('node:net')
     Server.prototype.close.call(this.#server) // http's own cuts who writes just now
-    const sweep = setInterval(() => {
-      const fresh = [...lines].filter(([, { last }]) => !last)
-      setTimeout(() => { // a turn later: what has come by now is read before it
-        this.#server.closeIdleConnections() // for Node the fresh ones are busy
-        for (const [socket] of fresh) if (socket.bytesRead === 0) socket.destroy()
-      }, 10)
-    }, 50)
+    const { setImmediate } = builtin<NodeTimers>('node:timers')
+    const sweep = setInterval(() => setImmediate(() => { // what has come is read before
+      this.#server.closeIdleConnections() // those that were never used are busy to Node
+      for (const [socket, { last }] of lines) {
+        if (!last && socket.bytesRead === 0) socket.destroy()
+      }
+    }), IDLE_TIME)
     const cut = setTimeout(() => {
-      areAllAnswered = lines.size === 0
+      areAllAnswered = this.inFlight === 0
       for (const [socket] of lines) socket.destroy()
     }, seconds * 1000)
     await this.#closed
@@ -5052,6 +5057,9 @@ class WSGIServer {
     return areAllAnswered
   }
 }
+
+/** Clients that are not idle ask again before it has passed, and learn that we end. */
+const IDLE_TIME = 500
 
 /** Handles these, and rejections that nobody waits for, until the result is called. */
 function handleSignals(handlers: Record<string, () => unknown>): () => void {
@@ -5182,8 +5190,11 @@ export class ProcessLauncher {
   async wait(): Promise<void> {
     const error = await this.#told
     if (await this.#service?.server?.shutdown() === false) this.#process.exit(0)
-    // The line to our parent keeps us alive no longer; but if the parent dies, we do.
-    if (this.#service) this.#process.channel?.unref()
+    if (this.#service) {
+      this.#cluster.worker?.disconnect() // once the parent gives us no more connections
+      const { setTimeout } = builtin<NodeTimers>('node:timers')
+      setTimeout(() => { this.#process.exit(0) }, 2000).unref() // if something keeps us
+    }
     const graces = this.#posts.map(({ service: { options } }) =>
       options.gracefulShutdownTimeout ?? 30)
     const late = setTimeout(() => { this.#stop() }, 2000 + 1000 * Math.max(...graces))
@@ -5282,4 +5293,6 @@ interface NodeWorker {
   }
   on(event: string, listener: (...args: never[]) => void): unknown
 }
-interface NodeCluster { isPrimary: boolean; fork(env: object): NodeWorker }
+interface NodeCluster {
+  isPrimary: boolean; worker?: { disconnect(): unknown }; fork(env: object): NodeWorker
+}
