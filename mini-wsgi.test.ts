@@ -38,7 +38,7 @@ import type {
 } from './mini-wsgi.ts'
 
 // What the run must come to: a suite or a test that gets lost fails it, at the end.
-const EXPECTED = { suites: 18, tests: 1680 }
+const EXPECTED = { suites: 18, tests: 1695 }
 
 // 0. Helpers ────────────────────────────────────────────────────────────────────────────
 
@@ -3750,6 +3750,9 @@ rows<[what: string, app: () => Application, text: string, wire: Wire]>(serving, 
     contentType: 'text/plain' }), http('GET /'), ['HTTP/1.1 200 OK', LENGTH_5, 'hello']],
   ['an async body to HTTP/1.0, unchunked', () => answering(slowly('he', 'llo')),
     'GET / HTTP/1.0\r\n\r\n', ['HTTP/1.1 200 OK', { 'Content-Type': PLAIN }, 'hello']],
+  ['an async body to HTTP/1.0 that takes chunks', () => answering(slowly('he', 'llo')),
+    'GET / HTTP/1.0\r\nTE: chunked\r\nConnection: TE\r\n\r\n',
+    ['HTTP/1.1 200 OK', { 'Content-Type': PLAIN }, 'hello']],
   ['HEAD of a list', () => hello, http('HEAD /'), ['HTTP/1.1 200 OK', LENGTH_5, '']],
   ['HEAD of a Response',
     () => new Response({ body: bytesOf('hello'), contentType: 'text/plain' }),
@@ -3761,6 +3764,10 @@ rows<[what: string, app: () => Application, text: string, wire: Wire]>(serving, 
   ['204 of an application that sends a body', () => (_environ, startResponse) => {
     startResponse('204 No Content', [])
     return ['dropped']
+  }, http('GET /'), ['HTTP/1.1 204 No Content', {}, '']],
+  ['204 of an application that says a length', () => (_environ, startResponse) => {
+    startResponse('204 No Content', [['Content-Length', '7']])
+    return []
   }, http('GET /'), ['HTTP/1.1 204 No Content', {}, '']],
   ['a reason of its own',
     () => new Response({ status: '299 So so', headerlist: [...TEXT],
@@ -3845,8 +3852,12 @@ rows<[what: string, text: string, code: number, options?: ServeOptions]>(serving
     http('POST /', ['Content-Length: 5000000'], 'x'.repeat(5e6)), 413, { maxBody: 10 }],
   ['chunks beyond maxBody', http('POST /', ['Transfer-Encoding: chunked'],
     '6\r\nxxxxxx\r\n6\r\nxxxxxx\r\n0\r\n\r\n'), 413, { maxBody: 10 }],
+  ['extensions of chunks beyond the limit', http('POST /', ['Transfer-Encoding: chunked'],
+    `1;${'x'.repeat(2e4)}\r\nx\r\n0\r\n\r\n`), 413],
   ['headers that never end', 'GET / HTTP/1.1\r\nHost: a\r\nX-A: ', 408,
-    { headersTimeout: 50, requestTimeout: 50 }],
+    { headersTimeout: 50 }],
+  ['a body that never ends', http('POST /', ['Content-Length: 5'], 'x'), 408,
+    { requestTimeout: 50 }],
 ], ([what, , code]) => `${what}: ${code}`, async ([, text, code, options]) => {
   const answer = await serve(read, (port) => talk(port, text), options)
   same(answer.slice(0, 12), `HTTP/1.1 ${code}`)
@@ -3912,7 +3923,7 @@ rows<[what: string, app: Application, logged: RegExp]>(serving, [
     /Transfer-Encoding/],
   ['says Content-Length: abc', broken('200 OK', [['Content-Length', 'abc']]), /abc/],
   ['says two lengths',
-    broken('200 OK', [['Content-Length', '1'], ['content-length', '2']]),
+    broken('200 OK', [['Content-Length', '2'], ['content-length', '1']]),
     /Content-Length/],
   ['sends fewer bytes than it said', broken('200 OK', [['Content-Length', '2']]), /2/],
   ['sends more bytes than it said', broken('200 OK', [['Content-Length', '0']]), /0/],
@@ -3948,6 +3959,86 @@ async ([, fail]) => {
   assert.match(log.join(), /late secret/)
 })
 
+rows<[what: string, length: string]>(serving, [['more', '4'], ['fewer', '6']],
+  ([what]) => `a stream of ${what} bytes than Content-Length has its answer cut`,
+  async ([, length]) => {
+    const log: string[] = []
+    await serve((_environ, startResponse) => {
+      startResponse('200 OK', [['Content-Type', PLAIN], ['Content-Length', length]])
+      return slowly('he', 'llo')
+    }, (port) => talk(port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'), { log })
+    same(log.length, 1)
+  })
+
+const KEPT = 'POST / HTTP/1.1\r\nHost: a\r\n'
+serving('a body that turns out too long is the last on its connection', async () => {
+  const answer = await serve(read, (port) => talk(port,
+    `${KEPT}Transfer-Encoding: chunked\r\n\r\n6\r\nxxxxxx\r\n6\r\nxxxxxx\r\n`),
+  { maxBody: 10 })
+  assert.match(answer, /^HTTP\/1.1 413 [^]*\r\nConnection: close\r\n/)
+})
+
+/** Runs `use` while five seconds are fifty milliseconds. */
+async function hurried(use: () => Promise<void>): Promise<void> {
+  const { setTimeout } = globalThis
+  const quick = (run: () => void, ms?: number): unknown =>
+    setTimeout(run, ms === 5000 ? 50 : ms)
+  globalThis.setTimeout = quick as typeof setTimeout
+  await use().finally(() => { globalThis.setTimeout = setTimeout })
+}
+
+serving('who is told 413 and sends no more has five seconds', () => hurried(async () => {
+  const answer = await serve(read, (port) => talk(port,
+    `${KEPT}Content-Length: 100\r\n\r\nx`), { maxBody: 10 })
+  same(answer.slice(0, 12), 'HTTP/1.1 413')
+}))
+
+serving('who is told 413 and sends on for ever has 64 MiB', () =>
+  serve(read, async (port) => {
+    const block = Buffer.alloc(1 << 20)
+    const socket = dial(port, '127.0.0.1')
+    socket.write(`${KEPT}Content-Length: ${2 ** 40}\r\n\r\n`)
+    await new Promise<void>((resolve) => {
+      const more = (): void => { while (socket.writable && socket.write(block)); }
+      socket.on('error', () => {}).on('close', () => { resolve() }).on('drain', more)
+      socket.resume()
+      more()
+    })
+    same(socket.bytesWritten < 100 << 20, true)
+  }, { maxBody: 10 }))
+
+serving('who is told 400 and never hangs up has five seconds', () => hurried(async () => {
+  const server = await makeServer('127.0.0.1', 0, hello)
+  const options = { port: server.port, host: '127.0.0.1', allowHalfOpen: true }
+  const socket = dial(options, () => socket.write('what?\r\n\r\n'))
+  const answer = await new Promise((resolve) => socket.once('data', resolve))
+  same(String(answer).slice(0, 12), 'HTTP/1.1 400')
+  await server.shutdown(30)
+  socket.destroy()
+}))
+
+serving('what is no request waits for the answer before it, and has none', async () => {
+  const { passed, open } = gate()
+  const app = gated(passed, () => { setTimeout(open, 50) })
+  const answer = await serve(app, (port) =>
+    talk(port, 'GET /slow HTTP/1.1\r\nHost: a\r\n\r\nwhat?\r\n\r\n'))
+  same(answer.replace(/HTTP[^]*?\r\n\r\n/g, '|'), '|/slow')
+})
+
+serving('a body that breaks after its answer has no second one', async () => {
+  const answer = await serve(hello, (port) => new Promise<string>((resolve) => {
+    let text = ''
+    const socket = dial(port, '127.0.0.1', () =>
+      socket.write(`${KEPT}Transfer-Encoding: chunked\r\n\r\n`))
+    socket.on('error', () => {}).on('close', () => { resolve(text) })
+    socket.on('data', (piece) => {
+      text += String(piece)
+      socket.write('zz\r\n')
+    })
+  }))
+  same(answer.match(/HTTP\/1.1 .*/g), ['HTTP/1.1 200 OK'])
+})
+
 serving('a thrown HTTP error is the answer, and no error in the log', async () => {
   const log: string[] = []
   const app: Application = () => { throw new HTTPForbidden({ body: 'no' }) }
@@ -3968,24 +4059,33 @@ serving('an answer goes out while the application still makes it', async () => {
   same(parsed(answer)[2], '5\r\nfirst\r\n4\r\nlast\r\n0\r\n\r\n')
 })
 
-serving('write() waits for a slow client, and never rejects', async () => {
-  const { passed, open } = gate<string>()
+serving('write() waits for a slow client, but not for one that has gone', async () => {
+  const [full, done] = [gate<boolean>(), gate<string>()]
   const app: Application = async (_environ, startResponse) => {
-    const write = startResponse('200 OK', [...TEXT])
-    let waited = 'never waited'
-    for (let size = 0; size < 1e8 && waited !== 'waited'; size += 1 << 20) {
-      const drained = write('x'.repeat(1 << 20))
-      waited = await drained?.then(() => 'waited', () => 'rejected') ?? waited
-    }
-    open(waited)
+    const drained = startResponse('200 OK', [...TEXT])('x'.repeat(1 << 26))
+    full.open(drained instanceof Promise)
+    done.open(await Promise.resolve(drained).then(() => 'waited', () => 'rejected'))
     return []
   }
   await serve(app, async (port) => {
     const socket = dial(port, '127.0.0.1', () => socket.write(http('GET /')))
-    socket.on('error', () => {}).once('data', () => { socket.pause().destroy() })
-    same(await passed, 'waited')
+    socket.on('error', () => {}).pause()
+    same(await full.passed, true)
+    socket.destroy()
+    same(await done.passed, 'waited')
   })
 })
+
+serving('a connection is kept for 65 seconds', () => serve(hello, (port) =>
+  new Promise<void>((resolve) => {
+    const socket = dial(port, '127.0.0.1', () =>
+      socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n'))
+    socket.once('data', (piece) => {
+      assert.match(String(piece), /\r\nKeep-Alive: timeout=65\r\n/)
+      socket.destroy()
+      resolve()
+    })
+  })))
 
 rows<[what: string, requests: number]>(serving, [
   ['the only request', 1],
@@ -4067,9 +4167,33 @@ serving('shutdown answers what is in flight, and takes no more', async () => {
   open()
   const [line, , body] = parsed(await answer)
   same([line, body], ['HTTP/1.1 200 OK', 'drained'])
+  assert.match(await answer, /\r\nConnection: close\r\n/)
   await stopped
   same(ends, ['drained', 'stopped'])
   same(await talk(server.port, http('GET /')), '')
+})
+
+serving('shutdown still answers who asks again at once', async () => {
+  const server = await makeServer('127.0.0.1', 0, hello)
+  let answers = ''
+  await new Promise<void>((resolve) => {
+    const ask = (): unknown => socket.write('GET / HTTP/1.1\r\nHost: a\r\n\r\n')
+    const socket = dial(server.port, '127.0.0.1', ask)
+    socket.on('error', () => {}).on('close', () => { resolve() })
+    socket.on('data', (piece) => { answers += String(piece) }).once('data', () => {
+      void server.shutdown(30)
+      setTimeout(ask, 20)
+    })
+  })
+  same(answers.match(/HTTP\/1.1 .*/g), ['HTTP/1.1 200 OK', 'HTTP/1.1 200 OK'])
+})
+
+serving('shutdown closes connections that were never used', async () => {
+  const server = await makeServer('127.0.0.1', 0, hello)
+  const socket = dial(server.port, '127.0.0.1')
+  await new Promise((resolve) => socket.on('error', () => {}).once('connect', resolve))
+  await tick()
+  same(await server.shutdown(30), true)
 })
 
 serving('shutdown cuts what does not end in time', async () => {
@@ -4080,7 +4204,7 @@ serving('shutdown cuts what does not end in time', async () => {
   }))
   const answer = talk(server.port, http('GET /'))
   await entered.passed
-  await server.shutdown(0)
+  same(await server.shutdown(0), false)
   same(await answer, '')
 })
 
