@@ -4472,11 +4472,11 @@ interface NodeRequest {
   read(): Uint8Array | null; removeAllListeners(event: string): unknown
 }
 interface NodeResponse {
-  req: { complete: boolean }; socket: object | null; shouldKeepAlive: boolean
-  headersSent: boolean; writableFinished: boolean; strictContentLength: boolean
+  req: { complete: boolean }; socket: { cork(): void; uncork(): void } | null; shouldKeepAlive: boolean
+  headersSent: boolean; writableFinished: boolean; writableLength: number; strictContentLength: boolean
   once: Listen; emit(event: string): unknown
   writeHead(code: number, reason: string, headers: string[]): unknown
-  write(chunk: Chunk, written?: () => void): boolean; end(chunk: Chunk): unknown
+  write(chunk: Chunk, written?: () => void): boolean; end(chunk?: Chunk): unknown
   removeHeader(name: string): unknown; writeContinue(): unknown; destroy(): unknown
 }
 type NodeHandler = (req: NodeRequest, res: NodeResponse) => void
@@ -4519,7 +4519,7 @@ export function toNode(app: Application | DecoratedMethod): NodeHandler {
 interface NodeLine {
   host: NodeHost; address: string; port: string; scheme: string
   /** The exchange of the last request that came. */
-  last?: NodeExchange
+  last: NodeExchange | undefined
   /** Those that must know when the client goes away. */
   watching: Set<NodeExchange>
 }
@@ -4556,9 +4556,8 @@ class NodeHost {
       return exchange.run(answerTo(error, environ))
     }
     if (isAsked) res.writeContinue()
-    const { 'content-length': length, 'transfer-encoding': coding } = req.headers
     // Without a body: what nobody reads Node drains, which costs more than all of ours.
-    if (length === undefined && coding === undefined) req.read()
+    if (!exchange.hasBody) req.read()
     exchange.run(this.#app)
   }
 
@@ -4567,7 +4566,7 @@ class NodeHost {
     const known = this.lines.get(socket)
     if (known) return known
     const line: NodeLine = {
-      host: this, watching: new Set(), scheme: socket.encrypted ? 'https' : 'http',
+      host: this, last: undefined, watching: new Set(), scheme: socket.encrypted ? 'https' : 'http',
       address: socket.remoteAddress ?? '', port: String(socket.localPort ?? 80),
     }
     if (!socket.destroyed) this.lines.set(socket, line)
@@ -4688,6 +4687,7 @@ class NodeExchange {
   readonly environ: Environ
   readonly input: StreamInput
   readonly res: NodeResponse
+  readonly hasBody: boolean // the request's
   isHeld = false // the client was not told to send its body
   readonly #req: NodeRequest
   readonly #line: NodeLine
@@ -4702,8 +4702,9 @@ class NodeExchange {
     this.#line = line
     this.#req = req
     this.res = res
-    const length = Number(req.headers['content-length'] ?? Infinity)
-    this.input = new StreamInput(() => pullNode(req), length)
+    const { 'content-length': length, 'transfer-encoding': coding } = req.headers
+    this.hasBody = length !== undefined || coding !== undefined
+    this.input = new StreamInput(() => pullNode(req), Number(length ?? Infinity))
     this.environ = nodeEnviron(req, line, this)
   }
 
@@ -4779,7 +4780,17 @@ class NodeExchange {
     const isEarly = this.input.isPartial
       || !(this.isHeld || this.#req.complete || this.res.shouldKeepAlive)
     if (isEarly) this.res.write(chunk, () => { this.#drain() })
-    else this.res.end(chunk)
+    else if (length === 0) this.res.end('')
+    else {
+      // Corked, head and chunk are one write; end(chunk) would add an empty second one.
+      const { socket } = this.res
+      socket?.cork()
+      this.res.write(chunk)
+      socket?.uncork()
+      this.res.end()
+    }
+    const isOut = this.res.writableLength === 0 && (this.#req.complete || !this.hasBody)
+    if (isOut && this.#line.last === this) this.#line.last = undefined
     this.#finish()
   }
 
