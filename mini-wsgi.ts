@@ -546,15 +546,16 @@ class BufferedInput implements Input {
 }
 
 /** Reads `wsgi.input` as far as the contract allows: CONTENT_LENGTH, else its own end. */
-async function readBody(environ: Environ, length: number | null): Promise<Uint8Array> {
+function readBody(environ: Environ, length: number | null): Promise<Uint8Array> {
   const { 'wsgi.input': input, 'wsgi.input_terminated': isTerminated } = environ
-  if (length === 0 || (length === null && !isTerminated)) return new Uint8Array(0)
-  const bytes = await (isTerminated ? input.read() : input.read(length ?? 0))
-  if (bytes.length < (length ?? 0)) {
-    throw new HTTPBadRequest(`The body has ${bytes.length} of ${length} bytes.`)
-  }
-  environ.CONTENT_LENGTH = String(bytes.length)
-  return bytes
+  const size = isTerminated && length !== 0 ? undefined : length ?? 0
+  return input.read(size).then((bytes) => {
+    if (bytes.length < (length ?? 0)) {
+      throw new HTTPBadRequest(`The body has ${bytes.length} of ${length} bytes.`)
+    }
+    if (size !== 0) environ.CONTENT_LENGTH = String(bytes.length)
+    return bytes
+  })
 }
 
 const unreadable = (type: string, error: unknown): HTTPException =>
@@ -4325,7 +4326,8 @@ function fetchEnviron(request: FetchRequest, rest: unknown[]): Environ {
     'mini.signal': request.signal, 'mini.args': rest, // on Workers: bindings and context
   })
   const body = request.body?.getReader()
-  if (body) environ['wsgi.input'] = new StreamInput(async () => (await body.read()).value)
+  const pull = async (): Promise<Uint8Array | undefined> => (await body?.read())?.value
+  if (body) environ['wsgi.input'] = new StreamInput({ pull })
   request.headers.forEach((value, name) => {
     if (!name.includes('_')) environ[headerKey(name)] = value
   })
@@ -4385,25 +4387,36 @@ function webBody(
   }, { highWaterMark: 0 })
 }
 
-type Pull = () => Promise<Uint8Array | undefined>
+/** Where a body comes from: the next chunk; and all of it, where that is quicker. */
+interface ChunkSource {
+  pull(): Promise<Uint8Array | undefined>
+  pullAll?(): Promise<Uint8Array>
+}
 
 /** `wsgi.input` over a stream, of which nothing is read before somebody asks. */
 class StreamInput implements Input {
-  readonly #pull: Pull
+  readonly #source: ChunkSource
   #left: number
   #rest: Uint8Array | undefined // what a sized read took too much
   #isOpen = false
 
-  /** `pull` gives the next chunk; of `length` bytes the end is not waited for. */
-  constructor(pull: Pull, length: number = Infinity) {
-    this.#pull = pull
+  /** Of `length` bytes the end is not waited for. */
+  constructor(source: ChunkSource, length: number = Infinity) {
+    this.#source = source
     this.#left = length
   }
 
   /** Somebody has begun to read, and left some. */
   get isPartial(): boolean { return this.#isOpen && this.#left > 0 }
 
-  async read(size = -1): Promise<Uint8Array> {
+  read(size = -1): Promise<Uint8Array> {
+    const isWhole = size < 0 && !this.#isOpen && this.#left > 0
+    if (!isWhole || !this.#source.pullAll) return this.#read(size)
+    this.#left = 0 // it comes without being asked for again
+    return this.#source.pullAll()
+  }
+
+  async #read(size: number): Promise<Uint8Array> {
     const chunks: Uint8Array[] = []
     let missing = size < 0 ? Infinity : size
     while (missing > 0) {
@@ -4425,7 +4438,7 @@ class StreamInput implements Input {
     this.#rest = undefined
     if (rest || this.#left === 0) return rest
     this.#isOpen = true
-    const chunk = await this.#pull()
+    const chunk = await this.#source.pull()
     this.#left = chunk ? this.#left - chunk.length : 0
     return chunk
   }
@@ -4457,7 +4470,7 @@ export function fromFetch(
 }
 
 // node:http, as far as we use it.
-type Listen = (event: string, listener: () => void) => unknown
+type Listen = (event: string, listener: (chunk: Uint8Array) => void) => unknown
 interface NodeSocket {
   remoteAddress?: string | undefined; localPort?: number | undefined; encrypted?: boolean
   destroyed: boolean; writable: boolean; bytesRead: number
@@ -4480,21 +4493,6 @@ interface NodeResponse {
   removeHeader(name: string): unknown; writeContinue(): unknown; destroy(): unknown
 }
 type NodeHandler = (req: NodeRequest, res: NodeResponse) => void
-
-/** The next chunk of a request; its own iterator costs several times as much. */
-const pullNode = (req: NodeRequest): ReturnType<Pull> => new Promise((pass, fail) => {
-  const take = (): void => {
-    const chunk = req.read()
-    if (chunk || req.complete) pass(chunk ?? undefined)
-    else if (req.destroyed) fail(new Error('The client went away'))
-    else return
-    req.off('readable', take)
-    req.off('close', take)
-  }
-  req.on('readable', take)
-  req.on('close', take)
-  take()
-})
 
 /**
  * An application as a node:http handler; in Express, `req.baseUrl` becomes SCRIPT_NAME.
@@ -4683,7 +4681,7 @@ function headOf(status: string, headers: HeaderList): Head {
 const isFramed = (code: number): boolean => code !== 204 && code !== 304
 
 /** One request and its answer on node:http. */
-class NodeExchange {
+class NodeExchange implements ChunkSource {
   readonly environ: Environ
   readonly input: StreamInput
   readonly res: NodeResponse
@@ -4704,26 +4702,55 @@ class NodeExchange {
     this.res = res
     const { 'content-length': length, 'transfer-encoding': coding } = req.headers
     this.hasBody = length !== undefined || coding !== undefined
-    this.input = new StreamInput(() => pullNode(req), Number(length ?? Infinity))
+    this.input = new StreamInput(this, Number(length ?? Infinity))
     this.environ = nodeEnviron(req, line, this)
+  }
+
+  /** The next chunk of the request; its own iterator costs several times as much. */
+  pull(): Promise<Uint8Array | undefined> {
+    const req = this.#req
+    return new Promise((pass, fail) => {
+      const take = (): void => {
+        const chunk = req.read()
+        if (chunk || req.complete) pass(chunk ?? undefined)
+        else if (req.destroyed) fail(new Error('The client went away'))
+        else return
+        req.off('readable', take)
+        req.off('close', take)
+      }
+      req.on('readable', take)
+      req.on('close', take)
+      take()
+    })
+  }
+
+  /** All of the request's body, without a pause between its chunks. */
+  pullAll(): Promise<Uint8Array> {
+    const req = this.#req
+    return new Promise((pass, fail) => {
+      const chunks: Uint8Array[] = []
+      req.on('data', (chunk) => { chunks.push(chunk) })
+      req.on('end', () => { pass(joinBytes(chunks)) })
+      req.on('close', () => {
+        if (!req.complete) fail(new Error('The client went away'))
+      })
+    })
   }
 
   /** The whole of it: calls the application, sends what it returns, now or later. */
   run(app: Application): void {
     try {
-      const body = callApplication(app, this.environ, this.#start)
+      const body = callApplication(app, this.environ, (status, headers, excInfo) => {
+        if (excInfo && this.res.headersSent) throw excInfo
+        if (this.#head && !excInfo) throw new Error(TWICE)
+        this.#head = headOf(status, headers)
+        return (chunk) => this.#write(joinChunks([chunk]))
+      })
       if (!isPromise(body)) return this.#send(body)
-      body.then((late) => { this.#send(late) }).then(undefined, this.#fail)
+      body.then((late) => { this.#send(late) }, (error: unknown) => { this.#fail(error) })
     } catch (error) {
       this.#fail(error)
     }
-  }
-
-  readonly #start: StartResponse = (status, headers, excInfo) => {
-    if (excInfo && this.res.headersSent) throw excInfo
-    if (this.#head && !excInfo) throw new Error(TWICE)
-    this.#head = headOf(status, headers)
-    return (chunk) => this.#write(joinChunks([chunk]))
   }
 
   /** Writes at once; gives a promise where the client is slower than we are. */
@@ -4743,7 +4770,11 @@ class NodeExchange {
 
   #send(body: Body): void {
     if (!isList(body) || !this.#head) return void this.#pump(body)
-    this.#end(joinChunks(body), this.#hasBody || body.length > 0)
+    try {
+      this.#end(joinChunks(body), this.#hasBody || body.length > 0)
+    } catch (error) {
+      this.#fail(error)
+    }
   }
 
   /** A sync body is gathered up to 64 KiB a write, an async one goes out as it comes. */
@@ -4865,7 +4896,7 @@ class NodeExchange {
   }
 
   /** Before the headers an error has an answer; after them the connection is cut. */
-  readonly #fail = (error: unknown): void => {
+  #fail(error: unknown): void {
     if (this.#isOver) return
     this.#finish()
     if (this.res.headersSent || this.#hasFailed) {
