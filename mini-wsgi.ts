@@ -431,9 +431,9 @@ export class Request {
 
   /** The body, parsed; a client that sent something else is answered with 400 or 415. */
   #read<T>(type: string, parse: (bytes: Uint8Array) => T): Promise<T> {
-    const { HTTP_CONTENT_ENCODING: coding = 'identity' } = this.environ
+    const { HTTP_CONTENT_ENCODING: coding } = this.environ
     return this.bytes().then((bytes) => {
-      if (!/^identity$/i.test(coding)) {
+      if (coding !== undefined && !/^identity$/i.test(coding)) {
         throw new HTTPUnsupportedMediaType(`Content-Encoding ${coding} is not read.`)
       }
       try {
@@ -682,9 +682,9 @@ class Headers {
   set(name: string, value: string | null): void {
     const isSame = sameName(name)
     const at = this.#list.findIndex(isSame)
-    const later = at < 0 ? [] : this.#list.splice(at).filter((header) => !isSame(header))
+    const later = at < 0 ? [] : this.#list.splice(at)
     if (value !== null) this.append(name, value)
-    this.#list.push(...later)
+    for (const header of later) if (!isSame(header)) this.#list.push(header)
   }
   delete(name: string): void { this.set(name, null) }
   getAll(name: string): string[] {
@@ -967,10 +967,11 @@ function headerText(name: string, value: unknown): string {
 }
 
 /** ASCII stays text: its length is known, and Node sends it together with the head. */
-const packed = (text: string): Chunk => /^[\x00-\x7f]*$/.test(text) ? text : toBytes(text)
+const packed = (text: string): Chunk => /[^\x00-\x7f]/.test(text) ? toBytes(text) : text
 
 /** Text says its charset; JSON needs none (RFC 8259 section 11). */
 function withCharset(type: string, charset: string | null): string {
+  if (type === JSON_TYPE) return type
   if (type === 'text/html' && charset === 'UTF-8') return HTML_UTF8 // ready for most
   const isText = /^(text\/[^;]*|application\/xml|[^;]*\+xml)(;|$)/.test(type)
   return isText && charset && !CHARSET.test(type) ? `${type}; charset=${charset}` : type
@@ -978,9 +979,10 @@ function withCharset(type: string, charset: string | null): string {
 const HTML_UTF8 = 'text/html; charset=UTF-8'
 const CHARSET = /;\s*charset=/i
 
+const isLocation = /* @__PURE__ */ sameName('Location')
+
 /** Location goes out absolute, and never points where the application did not mean. */
 function wireHeaders(headers: HeaderList, environ: Environ): HeaderList {
-  const isLocation = sameName('Location')
   if (!headers.some(isLocation)) return headers
   return headers.map((header) =>
     isLocation(header) ? [header[0], absoluteLocation(header[1], environ)] : header)
@@ -4666,7 +4668,7 @@ function headOf(status: string, headers: HeaderList): Head {
   const code = Number(status.slice(0, 3))
   const head: Head = { code, reason: status.slice(4), flat: [], length: -1 }
   for (const [name, value] of headers) {
-    const isLength = /^content-length$/i.test(name)
+    const isLength = name.length === 14 && /^content-length$/i.test(name)
     const ok = isLength ? head.length < 0 && /^\d+$/.test(value) : !HOP_BY_HOP.test(name)
     if (!ok) {
       throw new TypeError(`The header ${show(name)}: ${show(value)} cannot be sent: `
@@ -4915,6 +4917,8 @@ const DRAIN_TIME = 5000
 
 /** Several chunks as one: strings stay a string, which costs Node less to send. */
 function joinChunks(chunks: readonly Chunk[]): Chunk {
+  const [first] = chunks
+  if (chunks.length === 1 && isChunk(first)) return first
   if (!chunks.every(isChunk)) {
     throw new TypeError(`Chunks are strings or bytes, not ${show(chunks)}`)
   }
