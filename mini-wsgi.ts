@@ -4727,10 +4727,12 @@ class NodeExchange implements ChunkSource {
   }
 
   /** All of the request's body, without a pause between its chunks. */
-  pullAll(): Promise<Uint8Array> {
+  async pullAll(): Promise<Uint8Array> {
     const req = this.#req
+    await undefined // then what came together with the head is here
+    if (req.complete) return req.read() ?? new Uint8Array(0)
+    const chunks: Uint8Array[] = []
     return new Promise((pass, fail) => {
-      const chunks: Uint8Array[] = []
       req.on('data', (chunk) => { chunks.push(chunk) })
       req.on('end', () => { pass(joinBytes(chunks)) })
       req.on('close', () => {
