@@ -4329,7 +4329,7 @@ function fetchEnviron(request: FetchRequest, rest: unknown[]): Environ {
   })
   const body = request.body?.getReader()
   const pull = async (): Promise<Uint8Array | undefined> => (await body?.read())?.value
-  if (body) environ['wsgi.input'] = new StreamInput({ pull })
+  if (body) environ['wsgi.input'] = new StreamInput({ length: Infinity, pull })
   request.headers.forEach((value, name) => {
     if (!name.includes('_')) environ[headerKey(name)] = value
   })
@@ -4391,6 +4391,7 @@ function webBody(
 
 /** Where a body comes from: the next chunk; and all of it, where that is quicker. */
 interface ChunkSource {
+  readonly length: number // Infinity: it ends where pull() gives nothing
   pull(): Promise<Uint8Array | undefined>
   pullAll?(): Promise<Uint8Array>
 }
@@ -4398,21 +4399,16 @@ interface ChunkSource {
 /** `wsgi.input` over a stream, of which nothing is read before somebody asks. */
 class StreamInput implements Input {
   readonly #source: ChunkSource
-  #left: number
+  #left: number | undefined // as soon as somebody has begun to read
   #rest: Uint8Array | undefined // what a sized read took too much
-  #isOpen = false
 
-  /** Of `length` bytes the end is not waited for. */
-  constructor(source: ChunkSource, length: number = Infinity) {
-    this.#source = source
-    this.#left = length
-  }
+  constructor(source: ChunkSource) { this.#source = source }
 
   /** Somebody has begun to read, and left some. */
-  get isPartial(): boolean { return this.#isOpen && this.#left > 0 }
+  get isPartial(): boolean { return (this.#left ?? 0) > 0 }
 
   read(size = -1): Promise<Uint8Array> {
-    const isWhole = size < 0 && !this.#isOpen && this.#left > 0
+    const isWhole = size < 0 && this.#left === undefined
     if (!isWhole || !this.#source.pullAll) return this.#read(size)
     this.#left = 0 // it comes without being asked for again
     return this.#source.pullAll()
@@ -4437,11 +4433,12 @@ class StreamInput implements Input {
 
   async #next(): Promise<Uint8Array | undefined> {
     const rest = this.#rest
+    const left = this.#left ?? this.#source.length
     this.#rest = undefined
-    if (rest || this.#left === 0) return rest
-    this.#isOpen = true
+    if (rest || left === 0) return rest
+    this.#left = left
     const chunk = await this.#source.pull()
-    this.#left = chunk ? this.#left - chunk.length : 0
+    this.#left = chunk ? left - chunk.length : 0
     return chunk
   }
 }
@@ -4481,7 +4478,6 @@ interface NodeSocket {
 interface NodeRequest {
   method?: string | undefined; url?: string | undefined; httpVersion: string
   baseUrl?: string; originalUrl?: string; socket: NodeSocket; rawHeaders: string[]
-  headers: Record<string, string | string[] | undefined>
   complete: boolean; destroyed: boolean
   on: Listen; off: Listen
   read(): Uint8Array | null; removeAllListeners(event: string): unknown
@@ -4544,11 +4540,10 @@ class NodeHost {
   /** `isAsked`: the client sends its body only after "100 Continue". */
   handle(req: NodeRequest, res: NodeResponse, isAsked = false): void {
     const line = this.line(req.socket)
-    const exchange = new NodeExchange(line, req, res)
+    const exchange = new NodeExchange(line, req, res, this.#keys)
     line.last = exchange
     const { environ } = exchange
     try {
-      addHeaders(environ, req, this.#keys)
       checkRequest(environ, this.#limits)
     } catch (error) {
       res.shouldKeepAlive = false // where would the next request begin?
@@ -4608,28 +4603,23 @@ const SIGNAL: PropertyDescriptor = {
   enumerable: true, configurable: true,
 }
 
-/** Node's dictionary is quick to read, but hides repetitions: it drops a second Host. */
-function addHeaders(environ: Environ, req: NodeRequest, keys: Map<string, string>): void {
-  const { headers, rawHeaders: raw } = req
-  let count = 0
-  for (const name in headers) {
+/** From the raw list, as it came: Node's dictionary drops a second Host. */
+function addHeaders(
+  environ: Environ, raw: readonly string[], keys: Map<string, string>,
+): void {
+  for (let at = 0; at < raw.length; at += 2) {
+    const name = raw[at] as string
     let key = keys.get(name)
     if (key === undefined) {
       key = networkKey(name)
       if (keys.size < 1000) keys.set(name, key) // which no client can make larger
     }
-    if (key) environ[key] = headers[name]
-    if (!Array.isArray(headers[name])) count += 2
-  }
-  if (count === raw.length) return
-  const joined = new Dict<string>()
-  for (let at = 0; at < raw.length; at += 2) {
-    const key = networkKey(raw[at] as string)
+    if (key === '') continue
+    const value = raw[at + 1] as string
+    const before = environ[key] as string | undefined
     const separator = key === 'HTTP_COOKIE' ? '; ' : ', '
-    joined[key] = (key in joined ? joined[key] + separator : '') + (raw[at + 1] as string)
+    environ[key] = before === undefined ? value : before + separator + value
   }
-  delete joined['']
-  Object.assign(environ, joined)
 }
 
 /** 'x-auth-token' -> 'HTTP_X_AUTH_TOKEN'; x_auth_token would pass for it: ''. */
@@ -4688,6 +4678,7 @@ class NodeExchange implements ChunkSource {
   readonly input: StreamInput
   readonly res: NodeResponse
   readonly hasBody: boolean // the request's
+  readonly length: number // of that body, if it says so
   isHeld = false // the client was not told to send its body
   readonly #req: NodeRequest
   readonly #line: NodeLine
@@ -4698,14 +4689,18 @@ class NodeExchange implements ChunkSource {
   #hasFailed = false
   #isOver = false
 
-  constructor(line: NodeLine, req: NodeRequest, res: NodeResponse) {
+  constructor(
+    line: NodeLine, req: NodeRequest, res: NodeResponse, keys: Map<string, string>,
+  ) {
     this.#line = line
     this.#req = req
     this.res = res
-    const { 'content-length': length, 'transfer-encoding': coding } = req.headers
-    this.hasBody = length !== undefined || coding !== undefined
-    this.input = new StreamInput(this, Number(length ?? Infinity))
+    this.input = new StreamInput(this)
     this.environ = nodeEnviron(req, line, this)
+    addHeaders(this.environ, req.rawHeaders, keys)
+    const { CONTENT_LENGTH: length, HTTP_TRANSFER_ENCODING: coding } = this.environ
+    this.length = Number(length ?? Infinity)
+    this.hasBody = length !== undefined || coding !== undefined
   }
 
   /** The next chunk of the request; its own iterator costs several times as much. */
@@ -4973,7 +4968,8 @@ export async function makeServer(
   const { createServer } = builtin<{ createServer(options: object): NodeServer }>(
     ssl ? 'node:https' : 'node:http')
   const server = createServer({
-    ...ssl, requestTimeout, keepAliveTimeout,
+    ...ssl, requestTimeout, keepAliveTimeout, IncomingMessage: leanRequest(),
+    requireHostHeader: false, // we look ourselves
     headersTimeout: Math.min(headersTimeout, requestTimeout || Infinity),
     connectionsCheckingInterval: 500, // Node looks for late ones every 30 s (SAFETY 17)
   })
@@ -4990,6 +4986,20 @@ export async function makeServer(
   })
   await listen(server, host, port)
   return new WSGIServer(server, node, options.gracefulShutdownTimeout ?? 30)
+}
+
+/** Node makes a dictionary of all headers, only to look up this one. */
+function leanRequest(): new () => NodeRequest {
+  const { IncomingMessage } =
+    builtin<{ IncomingMessage: new () => NodeRequest }>('node:http')
+  return class extends IncomingMessage {
+    get headers(): { expect: string | undefined } {
+      const { rawHeaders: raw } = this
+      const at = raw.findIndex((text, i) =>
+        i % 2 === 0 && text.length === 6 && /^expect$/i.test(text))
+      return { expect: at < 0 ? undefined : raw[at + 1] }
+    }
+  }
 }
 
 interface NodeServer {
