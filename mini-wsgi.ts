@@ -4520,8 +4520,8 @@ class NodeHost {
   readonly lines: Map<NodeSocket, NodeLine> = new Map()
   readonly byteLength: (text: string) => number =
     builtin<{ Buffer: Pick<NodeHost, 'byteLength'> }>('node:buffer').Buffer.byteLength
-  readonly setImmediate: (callback: () => void) => void =
-    builtin<Pick<NodeHost, 'setImmediate'>>('node:timers').setImmediate
+  readonly setImmediate: NodeTimers['setImmediate'] =
+    builtin<NodeTimers>('node:timers').setImmediate
   isStopping = false
   readonly #app: Application
   readonly #limits: Limits
