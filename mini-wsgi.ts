@@ -4476,8 +4476,9 @@ interface NodeRequest {
   read(): Uint8Array | null; removeAllListeners(event: string): unknown
 }
 interface NodeResponse {
-  req: { complete: boolean }; socket: { cork(): void; uncork(): void } | null; shouldKeepAlive: boolean
-  headersSent: boolean; writableFinished: boolean; writableLength: number; strictContentLength: boolean
+  req: { complete: boolean }; socket: { cork(): void; uncork(): void } | null
+  shouldKeepAlive: boolean; strictContentLength: boolean
+  headersSent: boolean; writableFinished: boolean; writableLength: number
   once: Listen; emit(event: string): unknown
   writeHead(code: number, reason: string, headers: string[]): unknown
   write(chunk: Chunk, written?: () => void): boolean; end(chunk?: Chunk): unknown
@@ -4547,7 +4548,7 @@ class NodeHost {
     }
     if (isAsked) res.writeContinue()
     // Without a body: what nobody reads Node drains, which costs more than all of ours.
-    if (!exchange.hasBody) req.read()
+    if (exchange.length === 0) req.read()
     exchange.run(this.#app)
   }
 
@@ -4556,7 +4557,8 @@ class NodeHost {
     const known = this.lines.get(socket)
     if (known) return known
     const line: NodeLine = {
-      host: this, last: undefined, watching: new Set(), scheme: socket.encrypted ? 'https' : 'http',
+      host: this, last: undefined, watching: new Set(),
+      scheme: socket.encrypted ? 'https' : 'http',
       address: socket.remoteAddress ?? '', port: String(socket.localPort ?? 80),
     }
     if (!socket.destroyed) this.lines.set(socket, line)
@@ -4672,8 +4674,7 @@ class NodeExchange implements ChunkSource {
   readonly environ: Environ
   readonly input: StreamInput
   readonly res: NodeResponse
-  readonly hasBody: boolean // the request's
-  readonly length: number // of that body, if it says so
+  readonly length: number // of the request's body; Infinity if that comes in chunks
   isHeld = false // the client was not told to send its body
   readonly #req: NodeRequest
   readonly #line: NodeLine
@@ -4694,8 +4695,7 @@ class NodeExchange implements ChunkSource {
     this.environ = nodeEnviron(req, line, this)
     addHeaders(this.environ, req.rawHeaders, keys)
     const { CONTENT_LENGTH: length, HTTP_TRANSFER_ENCODING: coding } = this.environ
-    this.length = Number(length ?? Infinity)
-    this.hasBody = length !== undefined || coding !== undefined
+    this.length = Number(length ?? (coding === undefined ? 0 : Infinity))
   }
 
   /**
@@ -4804,7 +4804,7 @@ class NodeExchange implements ChunkSource {
       socket?.uncork()
       this.res.end()
     }
-    const isOut = this.res.writableLength === 0 && (this.#req.complete || !this.hasBody)
+    const isOut = this.res.writableLength === 0 && (this.#req.complete || this.length === 0)
     if (isOut && this.#line.last === this) this.#line.last = undefined
     this.#finish()
   }
