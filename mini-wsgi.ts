@@ -549,7 +549,7 @@ class BufferedInput implements Input {
 function readBody(environ: Environ, length: number | null): Promise<Uint8Array> {
   const { 'wsgi.input': input, 'wsgi.input_terminated': isTerminated } = environ
   const size = isTerminated && length !== 0 ? undefined : length ?? 0
-  return input.read(size).then((bytes) => {
+  return Promise.resolve(input.read(size)).then((bytes) => { // others' may be sync
     if (bytes.length < (length ?? 0)) {
       throw new HTTPBadRequest(`The body has ${bytes.length} of ${length} bytes.`)
     }
