@@ -4804,8 +4804,9 @@ class NodeExchange implements ChunkSource {
       socket?.uncork()
       this.res.end()
     }
-    const isOut = this.res.writableLength === 0 && (this.#req.complete || this.length === 0)
-    if (isOut && this.#line.last === this) this.#line.last = undefined
+    const isRead = this.length === 0 || this.#req.complete
+    const isOut = isRead && this.res.writableLength === 0
+    if (isOut && this.#line.last === this) this.#line.last = undefined // lets go of it
     this.#finish()
   }
 
