@@ -165,8 +165,7 @@ class BodyReader {
     // One of the articles returns a bare string. It is one chunk; chapter 10 names it.
     this.#body = isChunk(body) ? [body] : body
     if (isIterable(this.#body)) return
-    throw new TypeError(`An application returned ${show(body)}: a body is an iterable of `
-      + 'strings or bytes; return a list, [text]')
+    throw new TypeError(`An application returned the body ${show(body)}; return [text]`)
   }
 
   get isSync(): boolean { return Symbol.iterator in this.#body }
@@ -608,9 +607,8 @@ function blankEnviron(url: string, options: BlankOptions): Environ {
   const [, baseScheme, baseHost, script = '', ...rest] = URL_PARTS.exec(baseUrl) ?? []
   const path = decodePath(raw)
   if (path === null || hash !== undefined || rest.some(Boolean)) {
-    throw new TypeError(`Request.blank(${show(url)}), baseUrl ${show(baseUrl)}: the path `
-      + 'must be percent-encoded UTF-8, without a #fragment, which is never sent; '
-      + 'baseUrl must have neither fragment nor query')
+    throw new TypeError(`Request.blank(${show(url)}), baseUrl ${show(baseUrl)}: they `
+      + 'must be percent-encoded UTF-8 without #fragment, baseUrl also without ?query')
   }
   return {
     ...makeEnviron(method, baseScheme ?? scheme, baseHost ?? host),
@@ -1016,9 +1014,8 @@ function makeCookie(name: string, value: string | null, options: CookieOptions):
     && /^[\x20-\x3a\x3c-\x7e\x80-\xff]*$/.test(`${path ?? ''}${domain ?? ''}`)
     && (secure ? /^(strict|lax|none)$/i : /^(strict|lax)$/i).test(sameSite ?? 'lax')
   if (!isValid) {
-    throw new TypeError(`The cookie ${JSON.stringify({ name, ...options })}: name must be`
-      + ' a token, path and domain must not hold ";" or control characters, sameSite '
-      + 'must be strict, lax or, if secure, none')
+    throw new TypeError(`The cookie ${JSON.stringify({ name, ...options })}: the name must`
+      + ' be a token, path and domain without ";", sameSite strict, lax; if secure none')
   }
   const left = expires ? Math.round((expires.getTime() - Date.now()) / 1000) : undefined
   const maxAge = value === null ? 0 : options.maxAge ?? left
@@ -1123,8 +1120,7 @@ export class HTTPException extends Error {
     this.headers = new Headers([...pairsOf(headers)])
     this.#options = options
     if (/[\r\n]/.test(location) || (location && addSlash)) {
-      throw new TypeError(`The location ${show(location)} must not hold CR or LF, nor `
-        + 'stand beside addSlash')
+      throw new TypeError(`The location ${show(location)}: drop CR, LF, or addSlash`)
     }
   }
 
@@ -1508,9 +1504,8 @@ function toApplication(req: Request, result: unknown): Application {
     res.body = toBytes(JSON.stringify(result))
   } else if (isIterable(result) && !isMapping(result)) res.body = result
   else if (result !== undefined && result !== null) {
-    throw new TypeError(`A handler returned ${show(result)}. It may return a string or `
-      + 'bytes, an array or plain object (JSON), a Response or another application, an '
-      + 'HTTP error as an instance, an iterator of chunks, or nothing (for req.response)')
+    throw new TypeError(`A handler returned ${show(result)}; it may return text, bytes, `
+      + 'an array or plain object, an application, an error as an instance, chunks, nothing')
   }
   return res
 }
@@ -1643,9 +1638,7 @@ export class Route {
     }
   }
 
-  get variables(): Variable[] {
-    return this.parts.filter(isVariable)
-  }
+  get variables(): Variable[] { return this.parts.filter(isVariable) }
 }
 
 /** A template is made of literal text and variables; only {.format} is optional. */
@@ -1678,8 +1671,7 @@ function parseTemplate(template: string, options: RouteOptions): {
     text += template.slice(end, at)
     end = at + all.length
     if (all === '{') {
-      throw refused(template, at, '"{" is not closed; add "}", or write "\\{" for the '
-        + 'character')
+      throw refused(template, at, '"{" is not closed; add "}", or write "\\{"')
     }
     if (name === undefined || (options.static && sign)) {
       text += escaped ?? all
@@ -1716,8 +1708,8 @@ function checkVariable(
   try {
     new RegExp(`^(?:${required})$`)
   } catch (error) {
-    throw refused(template, at, `the requirement ${show(required)} is no regular `
-      + `expression: ${(error as Error).message}`)
+    const { message } = error as Error
+    throw refused(template, at, `the requirement ${show(required)} is wrong: ${message}`)
   }
 }
 
@@ -3109,8 +3101,7 @@ function urlOfWords(key: string, words: string): string {
   const domains = Array.from(words.matchAll(/domain\s+(\S+)/g), ([, name]) => name)
   const ports = Array.from(words.matchAll(/port\s+(\d+)/g), ([, port]) => `:${port}`)
   if (domains.length !== 1 || ports.length > 1) {
-    throw new TypeError(`The URLMap key ${show(key)} must be "domain NAME port NUMBER `
-      + '/path", each word once; a port needs a domain')
+    throw new TypeError(`The URLMap key ${show(key)}: write "domain NAME port N /path"`)
   }
   const path = key.slice(words.length).replace(/^(?=[^/])/, '/')
   return `http://${domains.join('')}${ports.join('')}${path}`
@@ -3776,10 +3767,7 @@ type Over = { localConf: Conf; additions: Conf; loader: ConfigLoader }
 /** Makes what names stand for. */
 class Sections implements ConfigLoader {
   readonly #file: ConfigFile
-
-  constructor(file: ConfigFile) {
-    this.#file = file
-  }
+  constructor(file: ConfigFile) { this.#file = file }
 
   getApp(name?: string, options: ConfOption = {}): Promise<Application> {
     return this.load('app', name, options.globalConf) as Promise<Application>
