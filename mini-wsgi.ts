@@ -143,8 +143,7 @@ export function callApplication(
   const start = watch ? watch(app, environ, startResponse) : startResponse
   if (typeof app === 'function') return app(environ, start)
   if (isApplication(app)) return app.__call__(environ, start)
-  throw new TypeError(`${show(app)} is not an application: it must be a function `
-    + '(environ, startResponse), or an object with such a function as __call__')
+  throw new TypeError(`${show(app)} is no application; give a function or a __call__`)
 }
 
 // A process may hold two copies of this file: so applications are known by their shape.
@@ -476,8 +475,7 @@ function responseOf(req: Request, app: Application): Response | Promise<Response
 /** What an application answered; the status is '' until it has called startResponse. */
 interface Answer { status: string; headers: HeaderList; body: Body }
 
-const TWICE = 'startResponse was called twice; a second call replaces the headers of the '
-  + 'first, and must pass the error as its third argument, excInfo'
+const TWICE = 'startResponse was called twice; pass the error, to replace it, as excInfo'
 
 /** Runs an application until status and headers are known: at once, if it has a list. */
 function collect(app: Application, environ: Environ): Answer | Promise<Answer> {
@@ -1014,8 +1012,8 @@ function makeCookie(name: string, value: string | null, options: CookieOptions):
     && /^[\x20-\x3a\x3c-\x7e\x80-\xff]*$/.test(`${path ?? ''}${domain ?? ''}`)
     && (secure ? /^(strict|lax|none)$/i : /^(strict|lax)$/i).test(sameSite ?? 'lax')
   if (!isValid) {
-    throw new TypeError(`The cookie ${JSON.stringify({ name, ...options })}: the name must`
-      + ' be a token, path and domain without ";", sameSite strict, lax; if secure none')
+    throw new TypeError(`The cookie ${JSON.stringify({ name, ...options })}: give it `
+      + 'a token as name, no ";" in path or domain, sameSite strict, lax (secure: none)')
   }
   const left = expires ? Math.round((expires.getTime() - Date.now()) / 1000) : undefined
   const maxAge = value === null ? 0 : options.maxAge ?? left
@@ -1505,7 +1503,7 @@ function toApplication(req: Request, result: unknown): Application {
   } else if (isIterable(result) && !isMapping(result)) res.body = result
   else if (result !== undefined && result !== null) {
     throw new TypeError(`A handler returned ${show(result)}; it may return text, bytes, `
-      + 'an array or plain object, an application, an error as an instance, chunks, nothing')
+      + 'JSON (array, object), an application, an error as an instance, chunks, nothing')
   }
   return res
 }
@@ -2895,7 +2893,6 @@ export class RoutesMiddleware {
     if ('path_info' in vars && this.#options.pathInfo !== false) movePath(environ, vars)
     return found !== null
   }
-
 }
 
 type RoutesOptions = { useMethodOverride?: boolean; pathInfo?: boolean }
@@ -2939,12 +2936,9 @@ async function overriddenMethod(req: Request): Promise<string | undefined> {
  */
 export class Resource {
   readonly controller: object
-  readonly #app: Wsgified<[], unknown>
+  readonly #app: ApplicationFunction = wsgify((req) => this._dispatch(req))
 
-  constructor(controller: object) {
-    this.controller = controller
-    this.#app = wsgify((req) => this._dispatch(req))
-  }
+  constructor(controller: object) { this.controller = controller }
 
   __call__(environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
     return this.#app(environ, startResponse)
@@ -4400,9 +4394,8 @@ class StreamInput implements Input {
     while (missing > 0) {
       const chunk = await this.#next()
       if (!chunk) break
-      const isMore = chunk.length > missing
-      if (isMore) this.#rest = chunk.subarray(missing)
-      chunks.push(isMore ? chunk.subarray(0, missing) : chunk)
+      chunks.push(chunk.subarray(0, missing))
+      if (chunk.length > missing) this.#rest = chunk.subarray(missing)
       missing -= chunk.length
     }
     return joinBytes(chunks)
@@ -4526,13 +4519,12 @@ class NodeHost {
     const line = this.line(req.socket)
     const exchange = new NodeExchange(line, req, res, this.#keys)
     line.last = exchange
-    const { environ } = exchange
     try {
-      checkRequest(environ, this.#limits)
+      checkRequest(exchange.environ, this.#limits)
     } catch (error) {
       res.shouldKeepAlive = false // where would the next request begin?
       exchange.isHeld = isAsked
-      return exchange.run(answerTo(error, environ))
+      return exchange.run(answerTo(error, exchange.environ))
     }
     if (isAsked) res.writeContinue()
     // Without a body: what nobody reads Node drains, which costs more than all of ours.
@@ -4565,7 +4557,7 @@ function nodeEnviron(req: NodeRequest, line: NodeLine, exchange: NodeExchange): 
   const { url = '' } = req
   const target = url[0] === '/' ? url : url.replace(/^(\*$|https?:\/\/[^/?#]*)/i, '')
   const mark = target.indexOf('?')
-  const environ = {
+  return Object.defineProperty({
     REQUEST_METHOD: req.method ?? 'GET', REQUEST_URI: req.originalUrl ?? url,
     SCRIPT_NAME: req.baseUrl ? decodePath(req.baseUrl) ?? '' : '',
     PATH_INFO: (mark < 0 ? target : target.slice(0, mark)) || '/',
@@ -4576,8 +4568,7 @@ function nodeEnviron(req: NodeRequest, line: NodeLine, exchange: NodeExchange): 
     'wsgi.input': exchange.input, 'wsgi.input_terminated': true, 'wsgi.errors': STDERR,
     'wsgi.multithread': false, 'wsgi.multiprocess': false, 'wsgi.run_once': false,
     [EXCHANGE]: exchange,
-  }
-  return Object.defineProperty(environ, 'mini.signal', SIGNAL)
+  }, 'mini.signal', SIGNAL)
 }
 
 const EXCHANGE = /* @__PURE__ */ Symbol('exchange')
@@ -4596,7 +4587,7 @@ function addHeaders(
     const name = raw[at] as string
     let key = keys.get(name)
     if (key === undefined) {
-      key = networkKey(name)
+      key = name.includes('_') ? '' : headerKey(name) // x_auth_token is no X-Auth-Token
       if (keys.size < 1000) keys.set(name, key) // which no client can make larger
     }
     if (key === '') continue
@@ -4606,9 +4597,6 @@ function addHeaders(
     environ[key] = before === undefined ? value : before + separator + value
   }
 }
-
-/** 'x-auth-token' -> 'HTTP_X_AUTH_TOKEN'; x_auth_token would pass for it: ''. */
-const networkKey = (name: string): string => name.includes('_') ? '' : headerKey(name)
 
 /** Refuses what Node's parser lets through, but two readers could read in two ways. */
 function checkRequest(environ: Environ, { maxBody, maxUrlLen }: Limits): void {
@@ -4719,7 +4707,7 @@ class NodeExchange implements ChunkSource {
         return (chunk) => this.#write(joinChunks([chunk]))
       })
       if (!isPromise(body)) return this.#send(body)
-      body.then((late) => { this.#send(late) }, (error: unknown) => { this.#fail(error) })
+      body.then((late) => this.#send(late)).catch((error: unknown) => this.#fail(error))
     } catch (error) {
       this.#fail(error)
     }
@@ -4742,11 +4730,7 @@ class NodeExchange implements ChunkSource {
 
   #send(body: Body): void {
     if (!isList(body) || !this.#head) return void this.#pump(body)
-    try {
-      this.#end(joinChunks(body), this.#hasBody || body.length > 0)
-    } catch (error) {
-      this.#fail(error)
-    }
+    this.#end(joinChunks(body), this.#hasBody || body.length > 0)
   }
 
   /** A sync body is gathered up to 64 KiB a write, an async one goes out as it comes. */
@@ -4874,8 +4858,7 @@ class NodeExchange implements ChunkSource {
     this.#finish()
     if (this.res.headersSent || this.#hasFailed) {
       logError(error, this.environ)
-      this.res.destroy() // once the answers before it are out
-      return
+      return void this.res.destroy() // once the answers before it are out
     }
     this.#isOver = false
     this.#hasFailed = true
