@@ -60,6 +60,9 @@ export class Forbidden extends NovaException {
   override readonly code: number = 403
 }
 
+/** There would be more of something than a project or a user may have. */
+export class QuotaError extends Forbidden {}
+
 /** The caller is not known. */
 export class Unauthorized extends NovaException {
   override readonly code: number = 401
@@ -68,4 +71,9 @@ export class Unauthorized extends NovaException {
 /** A thing of that name does not exist. */
 export class NotFound extends NovaException {
   override readonly code: number = 404
+}
+
+/** Not now: the thing is in another state, or the name is taken. */
+export class Conflict extends NovaException {
+  override readonly code: number = 409
 }

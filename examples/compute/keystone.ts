@@ -72,7 +72,8 @@ async function showToken(req: Request): Promise<Response> {
 }
 
 async function revokeToken(req: Request): Promise<Response> {
-  await store().dropToken((await subject(req)).id)
+  const { id } = await subject(req)
+  await store().dropToken(id)
   return new Response({ status: 204 })
 }
 

@@ -1,12 +1,11 @@
 // /servers/{server_id}/metadata (nova.api.openstack.compute.server_metadata)
 
-import { HTTPBadRequest, HTTPForbidden, HTTPNotFound, type HTTPException }
-  from '../../mini-wsgi.ts'
+import { HTTPBadRequest, HTTPNotFound, type HTTPException } from '../../mini-wsgi.ts'
 import { projectOf } from './auth.ts'
 import { noContent } from './common.ts'
 import type { OpenStackRequest } from './microversion.ts'
-import { getServer, notFound } from './servers.ts'
-import { store, type Metadata, type Server } from './store.ts'
+import { getServer } from './servers.ts'
+import { orHTTPError, store, type Metadata, type Server } from './store.ts'
 import { MAX_METADATA, checkMetadata, entity } from './validation.ts'
 import { expectedErrors, type Method } from './wsgi.ts'
 
@@ -28,17 +27,16 @@ export class ServerMetadataController {
   readonly update_all: Method = expectedErrors([400, 403, 404])(
     async (req: OpenStackRequest, { server_id: id, body }: OfServer & WithBody) => {
       const metadata = checkMetadata(entity(body, 'metadata'))
-      const server = await store().changeServer(projectOf(req), id, { metadata })
-      if (!server) throw notFound(id)
-      return viewMetadata(server)
+      const change = store().changeServer(projectOf(req), id, { metadata })
+      return viewMetadata(await orHTTPError(change))
     })
 
   readonly show: Method = expectedErrors([403, 404])(
     async (req: OpenStackRequest, { server_id: serverId, id }: OfItem) => {
       const { metadata } = await getServer(req, serverId)
       const item = metadata.find(([key]) => key === id)
-      if (!item) throw noItem()
-      return { meta: Object.fromEntries([item]) }
+      if (item) return { meta: Object.fromEntries([item]) }
+      throw new HTTPNotFound({ explanation: 'Metadata item was not found' })
     })
 
   /** One item: the key in the body is the key in the URL. */
@@ -53,28 +51,16 @@ export class ServerMetadataController {
 
   readonly delete: Method = expectedErrors([403, 404])(
     async (req: OpenStackRequest, { server_id: serverId, id }: OfItem) => {
-      const dropped = await store().dropMetadata(projectOf(req), serverId, id)
-      if (dropped === null) throw notFound(serverId)
-      if (!dropped) throw noItem()
+      await orHTTPError(store().dropMetadata(projectOf(req), serverId, id))
       return noContent()
     })
 }
 
-async function merge(req: OpenStackRequest, id: string, metadata: Metadata):
-    Promise<Server> {
-  const server = await store().mergeMetadata(projectOf(req), id, metadata, MAX_METADATA)
-  if (server) return server
-  if (server === null) throw notFound(id)
-  throw new HTTPForbidden({
-    explanation: `A server has at most ${MAX_METADATA} metadata items.`,
-  })
-}
+const merge = (req: OpenStackRequest, id: string, metadata: Metadata): Promise<Server> =>
+  orHTTPError(store().mergeMetadata(projectOf(req), id, metadata, MAX_METADATA))
 
 const viewMetadata = ({ metadata }: Server): object =>
   ({ metadata: Object.fromEntries(metadata) })
-
-const noItem = (): HTTPException =>
-  new HTTPNotFound({ explanation: 'The server has no metadata item of that key.' })
 
 const differs = (): HTTPException => new HTTPBadRequest({
   explanation: '"meta" must have one item, whose key is the key in the URL.',

@@ -1,84 +1,58 @@
 // The main program of the articles (nova.cmd.api): a WSGIService for each enabled API, of
-// the app that api-paste.ini describes, served until told to stop.
+// the app that api-paste.ini describes, in the workers of a ProcessLauncher.
 //
-//     node dist/examples/compute/nova-api.js --host 127.0.0.1 --port 8774 --auth noauth2
+//     node dist/examples/compute/nova-api.js --port 8774 --workers 2 --auth noauth2
 //
-// One worker is this process itself; with `--workers 2` a ProcessLauncher has two. Each of
-// them then has a store of its own: a server made in one is unknown in the other.
-// `--describe` prints what the ini comes to, and ends; `--trace` prints the way of each
-// request through it.
+// The launcher's process has the store, and every worker asks it. `--describe` prints what
+// the ini comes to, and ends; `--trace` prints the way of each request through it.
 
+import cluster from 'node:cluster'
+import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { describe, Loader, ProcessLauncher, WSGIService } from '../../mini-wsgi.ts'
-import { MemoryStore, useStore } from './store.ts'
+import { describe, Loader, PasteAppNotFound, ProcessLauncher, WSGIService }
+  from '../../mini-wsgi.ts'
+import { MemoryStore } from './memory.ts'
+import { remote, serveCalls } from './rpc.ts'
+import { store, useStore } from './store.ts'
 import { printed } from './trace.ts'
 
 const here = dirname(fileURLToPath(import.meta.url))
-const ENABLED_APIS = ['osapi_compute']
 
-interface Options {
-  host: string
-  port: number
-  auth: string
-  buildMs: number
-  workers: number
-  trace: boolean
-  describe: boolean
-}
-
-/** What the command line says, else the environment, else the usual. */
-function readOptions(argv: string[], env: NodeJS.ProcessEnv): Options {
-  const { values } = parseArgs({ args: argv, options: {
-    host: { type: 'string', default: env['HOST'] || '127.0.0.1' },
-    port: { type: 'string', default: env['PORT'] || '8774' },
-    auth: { type: 'string', default: env['AUTH_STRATEGY'] || 'keystone' },
+/** What nova reads from nova.conf; some of it may also stand in the environment. */
+function readOptions(args: string[], env: NodeJS.ProcessEnv) {
+  return parseArgs({ args, options: {
+    'host': { type: 'string', default: env['HOST'] || '127.0.0.1' },
+    'port': { type: 'string', default: env['PORT'] || '8774' },
+    'auth': { type: 'string', default: env['AUTH_STRATEGY'] || 'keystone' },
+    'workers': { type: 'string', default: env['WORKERS'] || '1' },
     'build-ms': { type: 'string', default: env['BUILD_MS'] || '300' },
-    workers: { type: 'string', default: '1' },
-    trace: { type: 'boolean', default: false },
-    describe: { type: 'boolean', default: false },
-  } })
-  return {
-    host: values.host ?? '',
-    port: number('port', values.port, 65535),
-    auth: values.auth ?? '',
-    buildMs: number('build-ms', values['build-ms'], 3600_000),
-    workers: number('workers', values.workers, 64),
-    trace: values.trace === true,
-    describe: values.describe === true,
-  }
+    'enabled-apis': { type: 'string', default: 'osapi_compute' },
+    'enabled-ssl-apis': { type: 'string', default: '' },
+    'ssl-cert-file': { type: 'string', default: '' },
+    'ssl-key-file': { type: 'string', default: '' },
+    'describe': { type: 'boolean', default: false },
+    'trace': { type: 'boolean', default: false },
+  } }).values
 }
 
-function number(name: string, text = '', max: number): number {
+type Options = ReturnType<typeof readOptions>
+
+const names = (text: string): string[] => text.split(/[\s,]+/).filter(Boolean)
+
+function number(option: keyof Options, text: string, max: number): number {
   if (/^[0-9]{1,9}$/.test(text) && Number(text) <= max) return Number(text)
-  throw new Error(`${name} must be a number, at most ${max}, not ${JSON.stringify(text)}`)
+  throw new Error(`${option} must be a number, at most ${max}, not ${JSON.stringify(text)}`)
 }
 
-/** Serves until SIGINT or SIGTERM; then the process has nothing left to do, and ends. */
+/** The exit code: 0 when it was told to stop, 1 when it could not start. */
 export async function main(argv: string[]): Promise<number> {
   try {
     const options = readOptions(argv, process.env)
-    const { host, port, auth, buildMs, workers } = options
-    useStore(new MemoryStore({ buildMs }))
     const loader = new Loader(join(here, 'api-paste.ini'),
-      { globalConf: { auth_strategy: auth } })
-    if (options.describe) {
-      for (const name of ENABLED_APIS) {
-        console.log(String(describe(await loader.loadApp(name))))
-      }
-      return 0
-    }
-    const traced = { async loadApp(name: string) {
-      return printed(await loader.loadApp(name), auth)
-    } }
-    const services = ENABLED_APIS.map((name) => new WSGIService(name, {
-      loader: options.trace ? traced : loader, host, port, workers,
-      keepAliveTimeout: 75_000,
-    }))
-    await (workers === 1 ? serveHere(services) : serveFromWorkers(services))
-    // Ctrl-C reaches us twice under npm: from the terminal, and from npm. We are ending.
-    process.on('SIGINT', () => {}).on('SIGTERM', () => {})
+      { globalConf: { auth_strategy: options.auth } })
+    await (options.describe ? describeAll : serveAll)(options, loader)
     return 0
   } catch (error) {
     console.error(`nova-api: ${(error as Error).message}`)
@@ -86,25 +60,60 @@ export async function main(argv: string[]): Promise<number> {
   }
 }
 
-/** In this process. */
-async function serveHere(services: WSGIService[]): Promise<void> {
-  const servers = await Promise.all(services.map((service) => service.start()))
-  announce(services)
-  await Promise.all(servers.map((server) => server.serveForever()))
-}
-
-/** As the articles do it. Each worker comes here too, and serves its own service. */
-async function serveFromWorkers(services: WSGIService[]): Promise<void> {
-  const launcher = new ProcessLauncher()
-  for (const service of services) await launcher.launchService(service)
-  if (process.env['MINI_WSGI_SERVICE'] === undefined) announce(services)
-  await launcher.wait()
-}
-
-function announce(services: WSGIService[]): void {
-  for (const { options: { host = '' }, port } of services) {
-    console.log(`nova-api listens on http://${host.includes(':') ? `[${host}]` : host}:${port}`)
+async function describeAll(options: Options, loader: Loader): Promise<void> {
+  for (const api of names(options['enabled-apis'])) {
+    console.log(String(describe(await loader.loadApp(api))))
   }
 }
 
-process.exitCode = await main(process.argv.slice(2))
+/** Every worker comes here too; in it, launchService serves the worker's own service. */
+async function serveAll(options: Options, loader: Loader): Promise<void> {
+  openStore(number('build-ms', options['build-ms'], 3600_000))
+  const launcher = new ProcessLauncher()
+  let started = 0
+  for (const api of names(options['enabled-apis'])) {
+    try {
+      const service = await makeService(api, options, loader)
+      await launcher.launchService(service)
+      announce(service)
+      started++
+    } catch (error) {
+      if (!(error instanceof PasteAppNotFound)) throw error
+      console.warn(`nova-api: ${error.message}. This API is left out; mend --enabled-apis`)
+    }
+  }
+  if (started === 0) throw new Error('No APIs were started. Check --enabled-apis.')
+  await launcher.wait()
+}
+
+/** One truth for all: here if this is the launcher's process, else by messages. */
+function openStore(buildMs: number): void {
+  if (cluster.isWorker) return useStore(remote())
+  useStore(new MemoryStore({ buildMs }))
+  serveCalls(store())
+}
+
+// The launcher loads the app as well, so that a bad ini is seen before there are workers.
+async function makeService(api: string, options: Options, loader: Loader):
+    Promise<WSGIService> {
+  const app = await loader.loadApp(api)
+  const port = number('port', options.port, 65535)
+  const { 'ssl-key-file': key, 'ssl-cert-file': cert } = options
+  return new WSGIService(api, {
+    loader: { loadApp: () => options.trace ? printed(app, options.auth) : app },
+    host: options.host,
+    port: port && port + names(options['enabled-apis']).indexOf(api),  // 8774, 8775, ..
+    workers: number('workers', options.workers, 64),
+    keepAliveTimeout: 75_000,
+    useSsl: names(options['enabled-ssl-apis']).includes(api),
+    ssl: { ...key && { key: readFileSync(key) }, ...cert && { cert: readFileSync(cert) } },
+  })
+}
+
+function announce({ options: { host = '', useSsl }, port }: WSGIService): void {
+  const name = host.includes(':') ? `[${host}]` : host
+  const url = `${useSsl ? 'https' : 'http'}://${name}:${port}`
+  if (cluster.isPrimary) console.log(`nova-api listens on ${url}`)
+}
+
+process.exit(await main(process.argv.slice(2)))

@@ -1,15 +1,16 @@
 // /servers: the controller that the articles follow a request to (Controller.create).
 
 import { randomBytes } from 'node:crypto'
-import { HTTPBadRequest, HTTPConflict, HTTPForbidden, HTTPNotFound, type HTTPException }
-  from '../../mini-wsgi.ts'
+import { HTTPBadRequest, type HTTPException } from '../../mini-wsgi.ts'
 import { contextOf, projectOf } from './auth.ts'
 import { links, noContent, paginate } from './common.ts'
 import { FLAVORS, IMAGES } from './data.ts'
 import type { OpenStackRequest } from './microversion.ts'
 import { search } from './search.ts'
-import { store, type Server, type ServerAction, type ServerChange, type ServerRequest }
-  from './store.ts'
+import {
+  orHTTPError, store, type Server, type ServerAction, type ServerChange,
+  type ServerRequest,
+} from './store.ts'
 import {
   checkChoice, checkInteger, checkMetadata, checkName, checkText, entity, field, wrong,
   type Fields,
@@ -33,30 +34,28 @@ export class ServersController {
 
   readonly show: Method = expectedErrors([403, 404])(
     async (req: OpenStackRequest, { id }: One) =>
-      ({ server: viewServer(req, await getServer(req, id)) }))
+      viewOne(req, await getServer(req, id)))
 
   readonly create: Method = response(202)(expectedErrors([400, 403])(
     async (req: OpenStackRequest, { body }: WithBody) => {
       const fields = entity(body, 'server')
       const wanted = readServers(req, fields)
       await checkKeyName(req, wanted[0]?.keyName ?? null)
-      const made = await store().createServers(wanted, QUOTA)
-      if (!made) throw overQuota(wanted.length)
-      return accepted(req, made[0] as Server)
+      const [server] = await store().createServers(wanted, QUOTA)
+      return accepted(req, server as Server)
     }))
 
   readonly update: Method = expectedErrors([400, 403, 404])(
     async (req: OpenStackRequest, { id, body }: One & WithBody) => {
       const fields = entity(body, 'server')
       const change = readChange(req, fields)
-      const server = await store().changeServer(projectOf(req), id, change)
-      if (!server) throw notFound(id)
-      return { server: viewServer(req, server) }
+      const server = await orHTTPError(store().changeServer(projectOf(req), id, change))
+      return viewOne(req, server)
     })
 
   readonly delete: Method = expectedErrors([403, 404, 409])(
     async (req: OpenStackRequest, { id }: One) => {
-      if (!await store().deleteServer(projectOf(req), id)) throw notFound(id)
+      await orHTTPError(store().deleteServer(projectOf(req), id))
       return noContent()
     })
 
@@ -79,26 +78,31 @@ async function list(req: OpenStackRequest, path: string,
     view: (req: OpenStackRequest, server: Server) => object): Promise<object> {
   const found = search(req, await store().servers(projectOf(req)))
   const { items, next } = paginate(req, found, path)
+  cacheServers(req, items)
   const servers = items.map((server) => view(req, server))
   return { servers, ...(next.length ? { servers_links: next } : {}) }
 }
 
-/** The server of that id, in the project of the request. */
-export async function getServer(req: OpenStackRequest, id: string): Promise<Server> {
-  const server = await store().server(projectOf(req), id)
-  if (server) return server
-  throw notFound(id)
+function viewOne(req: OpenStackRequest, server: Server): object {
+  cacheServers(req, [server])
+  return { server: viewServer(req, server) }
 }
+
+// For the extensions that add to a view (nova's req.cache_db_instances).
+function cacheServers(req: OpenStackRequest, servers: Server[]): void {
+  req.environ['nova.db_instances'] = new Map(servers.map((server) => [server.id, server]))
+}
+
+/** The record that this request has made a view of. */
+export const cachedServer = (req: OpenStackRequest, id: string): Server | undefined =>
+  (req.environ['nova.db_instances'] as Map<string, Server> | undefined)?.get(id)
+
+/** The server of that id, in the project of the request. */
+export const getServer = (req: OpenStackRequest, id: string): Promise<Server> =>
+  orHTTPError(store().server(projectOf(req), id))
 
 const badRequest = (explanation: string): HTTPException =>
   new HTTPBadRequest({ explanation })
-
-export const notFound = (id: string): HTTPException =>
-  new HTTPNotFound({ explanation: `Instance ${id} could not be found.` })
-
-const overQuota = (count: number): HTTPException => new HTTPForbidden({
-  explanation: `Quota exceeded: ${count} more would be above ${QUOTA} servers.`,
-})
 
 // What the client does not know yet: the id, where to look, the password.
 function accepted(req: OpenStackRequest, server: Server): ResponseObject {
@@ -174,9 +178,7 @@ function perform(name: ServerAction): Method {
   return response(202)(expectedErrors([400, 403, 404, 409])(
     async (req: OpenStackRequest, { id, body }: One & WithBody) => {
       const hard = name === 'reboot' && readReboot(body as Fields) === 'HARD'
-      const outcome = await store().act(projectOf(req), id, hard ? 'reboot_hard' : name)
-      if (!outcome) throw notFound(id)
-      if ('conflict' in outcome) throw conflict(name, id, outcome.conflict)
+      await orHTTPError(store().act(projectOf(req), id, hard ? 'reboot_hard' : name))
     }))
 }
 
@@ -185,8 +187,3 @@ function readReboot(body: Fields): 'SOFT' | 'HARD' {
   const upper = typeof type === 'string' ? type.toUpperCase() : type
   return checkChoice(upper, 'type', ['SOFT', 'HARD'])
 }
-
-const conflict = (name: string, id: string, state: string): HTTPException =>
-  new HTTPConflict({
-    explanation: `Cannot '${name}' instance ${id} while it is in ${state}`,
-  })

@@ -2,14 +2,13 @@
 
 import { createHash, generateKeyPair } from 'node:crypto'
 import { promisify } from 'node:util'
-import { HTTPBadRequest, HTTPConflict, HTTPForbidden, HTTPNotFound, type HTTPException }
-  from '../../../mini-wsgi.ts'
+import { HTTPBadRequest } from '../../../mini-wsgi.ts'
 import { contextOf } from '../auth.ts'
 import { isoTime, noContent, paginate } from '../common.ts'
 import { ResourceExtension, type ExtensionDescriptor, type ExtensionManager }
   from '../extensions.ts'
 import type { OpenStackRequest } from '../microversion.ts'
-import { store, type Keypair } from '../store.ts'
+import { orHTTPError, store, type Keypair } from '../store.ts'
 import { checkChoice, checkName, checkText, entity, field, wrong } from '../validation.ts'
 import { expectedErrors, response, type Method, type VersionedMethod } from '../wsgi.ts'
 
@@ -52,9 +51,7 @@ export class KeypairsController {
 
   readonly show: Method = expectedErrors(404)(
     async (req: OpenStackRequest, { id }: One) => {
-      const all = await store().keypairs(contextOf(req).userId)
-      const keypair = all.find(({ name }) => name === id)
-      if (!keypair) throw notFound(id)
+      const keypair = await orHTTPError(store().keypair(contextOf(req).userId, id))
       return { keypair: { ...viewKeypair(req, keypair), ...viewMore(req, keypair) } }
     })
 }
@@ -77,8 +74,7 @@ const makeCreate = (): Method => expectedErrors([400, 403, 409])(
     const { userId: user_id } = contextOf(req)
     const keypair =
       { name, publicKey, fingerprint: fingerprint(publicKey), created: Date.now() }
-    const outcome = await store().addKeypair(user_id, keypair, QUOTA)
-    if (outcome !== 'added') throw outcome === 'taken' ? taken(name) : overQuota()
+    await orHTTPError(store().addKeypair(user_id, keypair, QUOTA))
     const secret = made ? { private_key: made.privateKey } : {}
     return { keypair: { ...viewKeypair(req, keypair), user_id, ...secret } }
   })
@@ -92,7 +88,7 @@ function readName(value: unknown): string {
 
 const makeDelete = (answer: () => unknown): Method => expectedErrors(404)(
   async (req: OpenStackRequest, { id }: One) => {
-    if (!await store().dropKeypair(contextOf(req).userId, id)) throw notFound(id)
+    await orHTTPError(store().dropKeypair(contextOf(req).userId, id))
     return answer()
   })
 
@@ -128,12 +124,3 @@ async function generate(): Promise<{ publicKey: string; privateKey: string }> {
   const privateKey = pair.privateKey.export({ format: 'pem', type: 'pkcs8' })
   return { publicKey, privateKey: String(privateKey) }
 }
-
-const notFound = (name: string): HTTPException =>
-  new HTTPNotFound({ explanation: `Keypair ${name} could not be found.` })
-
-const overQuota = (): HTTPException =>
-  new HTTPForbidden({ explanation: `Quota exceeded: there are ${QUOTA} key pairs.` })
-
-const taken = (name: string): HTTPException =>
-  new HTTPConflict({ explanation: `Key pair ${JSON.stringify(name)} already exists.` })

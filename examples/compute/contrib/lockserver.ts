@@ -5,8 +5,8 @@ import { contextOf, projectOf } from '../auth.ts'
 import { ControllerExtension, type ExtensionDescriptor, type ExtensionManager }
   from '../extensions.ts'
 import type { OpenStackRequest } from '../microversion.ts'
-import { getServer, notFound } from '../servers.ts'
-import { store } from '../store.ts'
+import { cachedServer, getServer } from '../servers.ts'
+import { orHTTPError, store } from '../store.ts'
 import { expectedErrors, isDict, response, type Method, type ResponseObject }
   from '../wsgi.ts'
 
@@ -37,6 +37,7 @@ export class LockController {
     delete: guard,
     show: addLocked,
     detail: addLocked,
+    update: addLocked,
   }
 
   readonly wsgiActionExtensions: Readonly<Record<string, Method>> = {
@@ -48,7 +49,7 @@ export class LockController {
 
 function setLocked(locked: boolean): Method {
   return expectedErrors([403, 404])(async (req: OpenStackRequest, { id }: One) => {
-    if (!await store().changeServer(projectOf(req), id, { locked })) throw notFound(id)
+    await orHTTPError(store().changeServer(projectOf(req), id, { locked }))
   })
 }
 
@@ -62,12 +63,11 @@ async function* guard(req: OpenStackRequest, { id }: One): AsyncGenerator<undefi
 }
 
 // A function runs after the method, and may change the answer.
-async function addLocked(req: OpenStackRequest, { respObj }: { respObj: ResponseObject }):
-    Promise<void> {
+function addLocked(req: OpenStackRequest, { respObj }: { respObj: ResponseObject }): void {
   if (!req.speaks('2.9')) return
-  const all = await store().servers(projectOf(req))
-  const locked = new Map(all.map((server) => [server.id, server.locked]))
-  for (const view of serversIn(respObj.obj)) view.locked = locked.get(view.id) ?? false
+  for (const view of serversIn(respObj.obj)) {
+    view.locked = cachedServer(req, view.id)?.locked ?? false
+  }
 }
 
 interface ServerView { id: string; locked?: boolean }
