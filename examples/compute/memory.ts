@@ -3,6 +3,7 @@
 import { randomBytes, randomUUID } from 'node:crypto'
 import { ComputeService } from './compute.ts'
 import { Conflict, NotFound, QuotaError } from './exception.ts'
+import type { Target } from './rpc.ts'
 import type {
   Keypair, Metadata, Server, ServerAction, ServerChange, ServerRequest, Store, TaskState,
   Token, VmState,
@@ -18,13 +19,17 @@ const TRANSITIONS: Readonly<Record<ServerAction, {
   reboot_hard: { from: ['active', 'stopped'], to: 'active', task: 'rebooting_hard' },
 }
 
+/** How soon a client asks again, if at all: milliseconds. */
+const RETRY_TIME = 10_000
+
 // Records are never changed, only replaced: who has read one keeps what he read. Between
 // reading and writing there is no await, or clients could overwrite each other.
-export class MemoryStore implements Store {
+export class MemoryStore implements Store, Target {
   readonly #compute: ComputeService
   readonly #tokens = new Map<string, Token>()
   readonly #servers = new Map<string, Server>()
   readonly #keypairs = new Map<string, Map<string, Keypair>>()       // by user, by name
+  readonly #lost = new Map<string, Server[]>()         // by what was asked for, as JSON
   #built = 0
 
   /** `buildMs`: how long BUILD and REBOOT last. */
@@ -50,10 +55,30 @@ export class MemoryStore implements Store {
 
   async createServers(wanted: readonly ServerRequest[], quota: number):
       Promise<Server[]> {
+    const again = this.#takeLost(wanted)
+    if (again) return again
     const used = this.#of(wanted[0]?.projectId ?? '').length
     if (used + wanted.length <= quota) return wanted.map((one) => this.#create(one))
     throw new QuotaError(`Quota exceeded for instances: Requested ${wanted.length}, ` +
       `but already used ${used} of ${quota} instances`)
+  }
+
+  /**
+   * Nobody knows of these servers: their worker died first. A client whose connection
+   * breaks asks once more, and then he is given them, not a second set.
+   */
+  lost(method: string, [wanted]: readonly unknown[], result: unknown): void {
+    if (method !== 'createServers' || !Array.isArray(result)) return
+    const key = JSON.stringify(wanted)
+    this.#lost.set(key, result as Server[])
+    setTimeout(() => { this.#lost.delete(key) }, RETRY_TIME).unref()
+  }
+
+  #takeLost(wanted: readonly ServerRequest[]): Server[] | undefined {
+    const key = JSON.stringify(wanted)
+    const lost = this.#lost.get(key)
+    this.#lost.delete(key)
+    return lost?.every(({ id }) => this.#servers.has(id)) ? lost : undefined
   }
 
   #create(request: ServerRequest): Server {

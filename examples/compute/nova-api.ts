@@ -15,7 +15,7 @@ import { describe, Loader, PasteAppNotFound, ProcessLauncher, WSGIService }
   from '../../mini-wsgi.ts'
 import { MemoryStore } from './memory.ts'
 import { remote, serveCalls } from './rpc.ts'
-import { store, useStore } from './store.ts'
+import { useStore } from './store.ts'
 import { printed } from './trace.ts'
 
 const here = dirname(fileURLToPath(import.meta.url))
@@ -69,6 +69,9 @@ async function describeAll(options: Options, loader: Loader): Promise<void> {
 /** Every worker comes here too; in it, launchService serves the worker's own service. */
 async function serveAll(options: Options, loader: Loader): Promise<void> {
   openStore(number('build-ms', options['build-ms'], 3600_000))
+  // Workers accept by themselves: what the launcher would hand to one that dies at this
+  // moment, nobody would answer, or reset.
+  cluster.schedulingPolicy = cluster.SCHED_NONE
   const launcher = new ProcessLauncher()
   let started = 0
   for (const api of names(options['enabled-apis'])) {
@@ -89,8 +92,9 @@ async function serveAll(options: Options, loader: Loader): Promise<void> {
 /** One truth for all: here if this is the launcher's process, else by messages. */
 function openStore(buildMs: number): void {
   if (cluster.isWorker) return useStore(remote())
-  useStore(new MemoryStore({ buildMs }))
-  serveCalls(store())
+  const db = new MemoryStore({ buildMs })
+  useStore(db)
+  serveCalls(db)
 }
 
 // The launcher loads the app as well, so that a bad ini is seen before there are workers.

@@ -4,6 +4,7 @@
 //     worker    {"call": 7, "method": "server", "args": ["0de4..", "42"]}
 //     launcher  {"reply": 7, "result": {"id": "42", ..}}
 //           or  {"reply": 7, "error": {"name": "NotFound", "message": ".."}}
+//     worker    {"ack": 7}                     now the client has been told as well
 
 import cluster from 'node:cluster'
 import * as exceptions from './exception.ts'
@@ -13,43 +14,46 @@ interface Failure { readonly name: string; readonly message: string }
 interface Reply {
   readonly reply: number
   readonly result?: unknown
-  readonly error?: Failure
+  readonly error?: Failure | undefined
+}
+interface Ack { readonly ack: number }
+
+/** What workers may call: any of its methods. */
+export interface Target {
+  /** A worker died before it could tell its client this result. */
+  lost(method: string, args: readonly unknown[], result: unknown): void
 }
 
-// Of the other messages on the channel we know nothing.
-const isCall = (message: unknown): message is Call =>
-  typeof message === 'object' && message !== null && 'call' in message
-
-const isReply = (message: unknown): message is Reply =>
-  typeof message === 'object' && message !== null && 'reply' in message
-
-/**
- * In the launcher: answers the calls of all workers by the methods of `target`. A worker
- * may be gone before its answer comes; then nobody is told, and nothing is kept.
- */
-export function serveCalls(target: object): void {
-  cluster.on('message', (worker, message: unknown) => {
-    if (!isCall(message)) return
-    void answer(target, message).then((reply) => { worker.send(reply, () => {}) })
+/** In the launcher, before it has workers: answers their calls. */
+export function serveCalls(target: Target): void {
+  cluster.on('fork', (worker) => {
+    const open = new Map<number, () => void>()          // answered, not acknowledged
+    worker.on('message', async (message: Call | Ack) => {
+      if ('ack' in message) open.delete(message.ack)
+      if (!('call' in message)) return
+      const { call, method, args } = message
+      const reply = await answer(target, message)
+      const lost = (): void => { target.lost(method, args, reply.result) }
+      if (!worker.isConnected()) return lost()
+      open.set(call, lost)
+      worker.send(reply, () => {})                      // it may die in this moment
+    })
+    worker.on('disconnect', () => { for (const lost of open.values()) lost() })
   })
 }
 
 async function answer(target: object, { call, method, args }: Call): Promise<Reply> {
   try {
-    const func: unknown = Reflect.get(target, method)
-    return { reply: call, result: await Reflect.apply(func as () => unknown, target, args) }
+    const func = Reflect.get(target, method) as () => unknown
+    return { reply: call, result: await Reflect.apply(func, target, args) }
   } catch (error) {
-    return { reply: call, error: describeFailure(error) }
+    if (!(error instanceof exceptions.NovaException)) console.error(error)
+    const { name, message } = error instanceof Error ? error : new Error(String(error))
+    return { reply: call, error: { name, message } }
   }
 }
 
-function describeFailure(error: unknown): Failure {
-  if (!(error instanceof exceptions.NovaException)) console.error(error)
-  const { name, message } = error instanceof Error ? error : new Error(String(error))
-  return { name, message }
-}
-
-/** In a worker: an object whose every method is a call to the launcher's `target`. */
+/** In a worker: an object whose every method is a call to the launcher's target. */
 export function remote<T extends object>(): T {
   const client = new RpcClient()
   return new Proxy({} as T, {
@@ -64,32 +68,36 @@ class RpcClient {
   #calls = 0
 
   constructor() {
-    process.on('message', (message: unknown) => { if (isReply(message)) this.#take(message) })
+    process.on('message', (message: Reply) => { if ('reply' in message) this.#take(message) })
   }
 
   call(method: string, args: unknown[]): Promise<unknown> {
     return new Promise((resolve, reject) => {
-      const call: Call = { call: ++this.#calls, method, args }
-      this.#waiting.set(call.call, { resolve, reject })
-      process.send?.(call, undefined, undefined, (error) => {
-        if (error) this.#take({ reply: call.call, error })
-      })
+      const call = ++this.#calls
+      this.#waiting.set(call, { resolve, reject })
+      this.#send({ call, method, args }, (error) => { this.#take({ reply: call, error }) })
     })
   }
 
+  // Whoever waits goes on at once, and his answer to the client is written before the
+  // next turn of the event loop: until then, dying loses it.
   #take({ reply, result, error }: Reply): void {
     const waiting = this.#waiting.get(reply)
     this.#waiting.delete(reply)
     if (error) waiting?.reject(revive(error))
     else waiting?.resolve(result)
+    setImmediate(() => { this.#send({ ack: reply }, () => {}) })
+  }
+
+  #send(message: Call | Ack, failed: (error: Error) => void): void {
+    process.send?.(message, undefined, undefined, (error) => { if (error) failed(error) })
   }
 }
 
-// What nova's own exceptions say is for the client: they cross as themselves. Any other
-// error is as unexpected here as it was there.
+// What nova's exceptions say is for the client: they cross as themselves. Any other error
+// is as unexpected here as it was there.
 function revive({ name, message }: Failure): Error {
-  const kinds: Readonly<Record<string, unknown>> = exceptions
-  const Kind = Object.hasOwn(kinds, name) ? kinds[name] : undefined
+  const Kind: unknown = Reflect.get(exceptions, name)
   return typeof Kind === 'function' ? new (Kind as new (text: string) => Error)(message)
     : new Error(`${name}: ${message}`)
 }

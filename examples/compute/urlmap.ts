@@ -54,18 +54,23 @@ function offers(path: string, found: Mount | undefined): string[] {
 /** `application/json;version=2` -> its type and its parameters. */
 interface MediaType { type: string; params: ReadonlyMap<string, string> }
 
+// One piece; its name may stand in quotes, and so may its value. A parameter without a
+// value says nothing.
+const PIECE = /;\s*([^\s;=]+|"(?:[^"\\]|\\.)*")\s*(?:=\s*([^;]+))?/g
+
 function parseMediaType(text: string): MediaType {
-  const [type = '', ...rest] = text.split(';').map((part) => part.trim())
-  const params = rest.map((part): [string, string] => {
-    const [name = '', value = ''] = part.split(/\s*=\s*(.*)/s)
-    return [name, value.replace(/^"(.*)"$/s, '$1')]
-  })
-  return { type, params: new Map(params) }
+  const pieces = [...`;${text}`.matchAll(PIECE)].map(([, name = '', value]) =>
+    [unquote(name), value && unquote(value)] as const)
+  const params = pieces.slice(1).filter((piece): piece is [string, string] => !!piece[1])
+  return { type: pieces[0]?.[0] ?? '', params: new Map(params) }
 }
+
+const unquote = (text: string): string => text.replace(/^"(.*)"$/s, '$1')
 
 // Commas inside of quotes do not separate.
 const parseAccept = (header: string): MediaType[] =>
-  (header.match(/(?:[^,"]|"(?:[^"\\]|\\.)*"?)+/g) ?? []).map(parseMediaType)
+  (header.match(/(?:[^,"]|"(?:[^"\\]|\\.)*"?)+/g) ?? [])
+    .map((part) => parseMediaType(part.trim()))
 
 const stars = (mask: string): number => mask.split('*').length - 1
 
@@ -80,7 +85,8 @@ function bestMatch(header: string, offers: readonly string[]): MediaType | null 
   let bestQuality = -1, bestStars = 2
   for (const type of offers) {
     for (const { type: mask, params } of parseAccept(header)) {
-      const quality = Number(params.get('q') ?? 1)
+      const q = params.get('q') ?? '1'
+      const quality = /^[\d.e+-]+$/i.test(q.trim()) ? Number(q) : NaN
       if (Number.isNaN(quality) || quality < bestQuality) continue
       if (quality === bestQuality && bestStars <= stars(mask)) continue
       if (!matchesMask(mask, type)) continue
