@@ -10,7 +10,8 @@ import { OpenStackRequest } from './microversion.ts'
 /** A format extension is json or xml, so that it does not eat the dots of `m1.tiny`. */
 export class APIMapper extends Mapper {
   override _makeRoute(name: string | null, path: string, options?: RouteOptions): Route {
-    const requirements = { format: 'json|xml', ...options?.requirements }
+    const given = options?.requirements
+    const requirements = { ...given, format: given?.['format'] || 'json|xml' }
     return super._makeRoute(name, path, { ...options, requirements })
   }
 }
@@ -39,7 +40,8 @@ export class ProjectMapper extends APIMapper {
 /** Without projects in the URL at all. */
 export class PlainMapper extends APIMapper {
   override resource(member: string, collection: string, options?: ResourceOptions): void {
-    super.resource(member, collection, { ...options, pathPrefix: parentPath(options) })
+    const pathPrefix = parentPath(options) ?? options?.pathPrefix
+    super.resource(member, collection, { ...options, pathPrefix })
   }
 }
 
