@@ -8,6 +8,8 @@
 // port 0. `npm test` compiles and runs all of it.
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
+import cluster from 'node:cluster'
+import { EventEmitter } from 'node:events'
 import {
   existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync,
   utimesSync, writeFileSync,
@@ -17,9 +19,18 @@ import { connect as dial } from 'node:net'
 import { availableParallelism, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { connect as dialSecurely } from 'node:tls'
+import { fileURLToPath } from 'node:url'
 import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { replay } from './conformance/run.ts'
+import {
+  APIRouter, APIRouterV21, ComputeExtensionManager, ControllerExtension,
+  type ExtensionDescriptor, ExtensionManager, loadStandardExtensions, type ProjectMapper,
+  Resource as NovaResource, ResourceExtension,
+} from './examples/compute/nova.ts'
+import { MemoryStore } from './examples/compute/memory.ts'
+import { serveCalls } from './examples/compute/rpc.ts'
+import { type ServerRequest, useStore } from './examples/compute/store.ts'
 import { DirectoryApp, FileApp } from './examples/static.ts'
 import * as wsgi from './mini-wsgi.ts'
 import {
@@ -5194,6 +5205,430 @@ statics('neither a pipe nor a folder is a file', () => withSite(async (_site, fo
   same((await call(site, '/pipe')).status, '404 Not Found')
   same((await call(new FileApp(folder), '/')).status, '404 Not Found')
 }))
+
+// The example compute ───────────────────────────────────────────────────────────────────
+
+const compute = chapter('examples/compute')
+
+const NOVA_INI = fileURLToPath(new URL('examples/compute/api-paste.ini', import.meta.url))
+const PROJECT = '0de4c1bcf3d14ab0a3b3a2ae2c0c9a01'
+const IMAGE = '70a599e0-31e7-49b7-b260-868f441e862b'
+const WANTED = { name: 'demo', flavorRef: '1', imageRef: IMAGE }
+
+/** A new cloud: its application, and what `ask` gets from it as [code, JSON]. */
+async function cloud(strategy = 'noauth2'): Promise<{
+  db: MemoryStore
+  ask: (line: string, json?: unknown, more?: Conf) => Promise<[number, unknown]>
+}> {
+  const db = new MemoryStore({ buildMs: 5 })
+  useStore(db)
+  const app = await new Loader(NOVA_INI, { globalConf: { auth_strategy: strategy } })
+    .loadApp('osapi_compute')
+  return { db, ask: async (line, json, more = {}) => {
+    const headers = { 'X-Auth-Token': `demo:${PROJECT}`, ...more }
+    const options = json === undefined ? { headers } : { headers, json }
+    const { status, text, get } = await call(app, line, options)
+    const token = get('x-subject-token')
+    return [parseInt(status), token ?? (text ? JSON.parse(text) : '')]
+  } }
+}
+
+/** The id of a new server, when it has been built. */
+async function built({ ask }: Awaited<ReturnType<typeof cloud>>): Promise<string> {
+  const [, made] = await ask('POST /v2.1/servers', { server: WANTED })
+  await tick()
+  return (made as { server: { id: string } }).server.id
+}
+
+const LOGIN = { auth: {
+  identity: { methods: ['password'],
+    password: { user: { name: 'demo', password: 'secret', domain: { id: 'default' } } } },
+  scope: { project: { name: 'demo', domain: { name: 'Default' } } },
+} }
+
+compute('the six requests that tell the story', async () => {
+  const { ask } = await cloud('keystone')
+  const [code, token] = await ask('POST /identity/v3/auth/tokens', LOGIN)
+  const headers = { 'X-Auth-Token': String(token) }
+  const [, { version }] = await ask('/v2.1') as [number, { version: Conf }]
+  const [accepted, made] = await ask('POST /v2.1/servers', { server: WANTED }, headers)
+  const { id } = (made as { server: { id: string } }).server
+  const [missing] = await ask('/v2.1/servers/demo', undefined, headers)
+  const [, found] = await ask('/v2.1/servers?name=dem', undefined, headers)
+  const { servers } = found as { servers: { id: string }[] }
+  await tick()
+  const path = `POST /v2.1/servers/${id}/action`
+  const stopped = await ask(path, { 'os-stop': null }, headers)
+  const [forbidden] = await ask('/v2.1/servers', undefined, { 'X-Auth-Token': 'none' })
+  same([code, version['id'], accepted, missing, servers.map((one) => one.id), stopped,
+    forbidden], [201, 'v2.1', 202, 404, [id], [202, ''], 401])
+})
+
+compute('a server is built after the answer; views follow the version', async () => {
+  const { ask } = await cloud()
+  const [, made] = await ask('POST /v2.1/servers', { server: WANTED })
+  const { id } = (made as { server: { id: string } }).server
+  const view = async (version: string): Promise<Record<string, unknown>> => {
+    const headers = { 'OpenStack-API-Version': `compute ${version}` }
+    const [, body] = await ask(`/v2.1/servers/${id}`, undefined, headers)
+    return (body as { server: Record<string, unknown> }).server
+  }
+  const young = await view('2.1')
+  await tick()
+  const [old, last] = [await view('2.8'), await view('latest')]
+  same([young['status'], old['status'], 'locked' in old, last['locked'], last['tags']],
+    ['BUILD', 'ACTIVE', false, false, []])
+  same([Object.keys(old['flavor'] as object), (last['flavor'] as Conf)['original_name']],
+    [['id', 'links'], 'm1.tiny'])
+})
+
+const fault = (name: string, code: number, message: string): object =>
+  ({ [name]: { code, message } })
+const MISSING = fault('itemNotFound', 404, 'The resource could not be found.')
+const named = (name: unknown): object => ({ server: { ...WANTED, name } })
+rows<[line: string, json: unknown, code: number, answer: object]>(compute, [
+  ['/v2.1/servers/42', undefined, 404,
+    fault('itemNotFound', 404, 'Instance 42 could not be found.')],
+  ['/v2.1/nothing', undefined, 404, MISSING],
+  ['PATCH /v2.1/servers/42', {}, 404, MISSING],
+  ['POST /v2.1/servers', { server: { ...WANTED, flavorRef: 'Z' } }, 400,
+    fault('badRequest', 400, 'Flavor Z could not be found.')],
+  ['POST /v2.1/servers', { server: { ...WANTED, imageRef: 'Z' } }, 400,
+    fault('badRequest', 400, 'Image Z could not be found.')],
+  ['POST /v2.1/servers', {}, 400, fault('badRequest', 400,
+    'The body must be an object with an object "server".')],
+  ['POST /v2.1/servers', named(undefined), 400, fault('badRequest', 400,
+    '"name" must be 1 to 255 printable characters, without blanks at the ends, '
+    + 'not absent.')],
+  ['POST /v2.1/servers', { server: { ...WANTED, max_count: 1001 } }, 400,
+    fault('badRequest', 400, '"max_count" must be an integer from 1 to 1000, not 1001.')],
+  ['POST /v2.1/servers', { server: { ...WANTED, key_name: 'k' } }, 400,
+    fault('badRequest', 400, 'Keypair k could not be found.')],
+  ['POST /v2.1/servers/ID/action', { dance: null }, 400,
+    fault('badRequest', 400, 'There is no such action: dance')],
+  ['POST /v2.1/servers/ID/action', { a: 1, b: 2 }, 400,
+    fault('badRequest', 400, 'Malformed request body')],
+  ['POST /v2.1/servers/ID/action', { 'os-start': null }, 409, fault('conflictingRequest',
+    409, 'Cannot \'start\' instance ID while it is in vm_state active')],
+  ['DELETE /v2.1/servers/ID/metadata/k', undefined, 404,
+    fault('itemNotFound', 404, 'Metadata item was not found')],
+  ['/v2.1/servers?marker=x', undefined, 400,
+    fault('badRequest', 400, 'marker [x] not found')],
+  ['/v2.1/servers?name=(', undefined, 400, fault('badRequest', 400, 'name must be a '
+    + 'regular expression that is quickly searched for, not "(".')],
+  ['/v2.1/feed/servers', undefined, 400, fault('badRequest', 400,
+    'Malformed request URL: URL\'s project_id \'feed\' doesn\'t match Context\'s '
+    + `project_id '${PROJECT}'`)],
+  ['/v2.1/os-keypairs/k', undefined, 404,
+    fault('itemNotFound', 404, 'Keypair k not found for user demo')],
+  ['/image/v2/images/x', undefined, 401, fault('unauthorized', 401,
+    'The request you have made requires authentication.')],
+], ([line, json]) => `${line} ${show(json)} is refused`,
+async ([line, json, code, answer]) => {
+  const nova = await cloud()
+  const id = await built(nova)
+  const got = await nova.ask(line.replace('ID', id), json)
+  same(JSON.parse(show(got).replaceAll(id, 'ID')), [code, answer])
+})
+
+rows<[what: string, change: object]>(compute, [
+  ['user', { name: 'nobody' }], ['password', { password: 'wrong' }],
+  ['domain', { domain: { name: 'other' } }],
+], ([what]) => `a wrong ${what} is the same 401`, async ([, change]) => {
+  const { ask } = await cloud()
+  const user = { ...LOGIN.auth.identity.password.user, ...change }
+  const identity = { methods: ['password'], password: { user } }
+  const auth = { ...LOGIN.auth, identity }
+  same(await ask('POST /identity/v3/auth/tokens', { auth }), [401, { error: { code: 401,
+    title: 'Unauthorized',
+    message: 'The request you have made requires authentication.' } }])
+})
+
+compute('contrib/: a resource, and actions with a guard around others', async () => {
+  const nova = await cloud()
+  const id = await built(nova)
+  const act = async (body: object): Promise<number> =>
+    (await nova.ask(`POST /v2.1/servers/${id}/action`, body))[0]
+  const codes = [await act({ lock: null }), await act({ 'os-stop': null }),
+    await act({ unlock: null }), await act({ 'os-stop': null })]
+  const [made] = await nova.ask('POST /v2.1/os-keypairs', { keypair: { name: 'k' } })
+  const [taken] = await nova.ask('POST /v2.1/os-keypairs', { keypair: { name: 'k' } })
+  const [, list] = await nova.ask('/v2.1/extensions')
+  const { extensions } = list as { extensions: { alias: string }[] }
+  same([codes, made, taken, extensions.map(({ alias }) => alias)],
+    [[202, 409, 202, 202], 200, 409, ['os-keypairs', 'os-lock-server']])
+})
+
+// Extensions, as the articles describe them.
+
+const descriptor = (alias: string, more: object = {}): ExtensionDescriptor =>
+  ({ name: 'N', alias, doc: 'D', updated: 'U', ...more })
+
+/** What the console is warned of meanwhile. */
+async function warnings(run: () => unknown): Promise<string[]> {
+  const { warn } = console
+  const lines: string[] = []
+  console.warn = (line: string) => { lines.push(line) }
+  try {
+    await run()
+  } finally {
+    console.warn = warn
+  }
+  return lines
+}
+
+compute('extensions are sorted by alias; one that fails is left out', async () => {
+  const manager = new ExtensionManager([
+    (m) => { m.register(descriptor('b')) },
+    (m) => { m.register(descriptor('a')) },
+    (m) => { m.register(descriptor('b')) },
+    (m) => { m.register(descriptor('c', { doc: '' })) },
+    () => { throw new Error('broken') },
+    class Last { constructor(m: ExtensionManager) { m.register(descriptor('z')) } },
+  ])
+  const lines = await warnings(() => manager.load())
+  same(manager.sorted().map(({ alias }) => alias), ['a', 'b', 'z'])
+  same(lines, [
+    'Extension "a function" is left out: Error: Two extensions have the alias "b"; '
+      + 'rename one of them',
+    'Extension "c" has no doc; it is left out. Give it a string.',
+    'Extension "a function" is left out: Error: broken',
+  ])
+})
+
+const EXTENSION = (alias: string): string => `(m) { m.register(
+  { name: 'N', alias: '${alias}', doc: 'D', updated: 'U' }) }`
+compute('a folder is loaded by file names and class names', () => inFolder({
+  'one.mjs': `export class One { constructor${EXTENSION('one')} }`,
+  'other.mjs': 'export class Different {}',
+  'three.test.mjs': 'export class Three {}',
+  'deep/four.mjs': `export class Four { constructor${EXTENSION('four')} }`,
+  'own/index.mjs': `export function extension${EXTENSION('own')}`,
+  'own/five.mjs': `export class Five { constructor${EXTENSION('five')} }`,
+}, async (folder) => {
+  const manager = new ExtensionManager()
+  const lines = await warnings(() => loadStandardExtensions(manager, folder))
+  same(manager.sorted().map(({ alias }) => alias), ['four', 'one', 'own'])
+  same([lines.length, lines[0]?.replaceAll(folder, '')], [1, 'Extension '
+    + '"/other.mjs:Other" is left out: Error: "/other.mjs" exports no class "Other"; '
+    + 'it exports Different'])
+  const some = new ExtensionManager()
+  await loadStandardExtensions(some, folder, ['One'])
+  same(some.sorted().map(({ alias }) => alias), ['one', 'own'])
+}))
+
+/** An API with one collection of its own, `things`. */
+class ThingsRouter extends APIRouter {
+  override _setupRoutes(mapper: ProjectMapper): void {
+    const resource = new NovaResource({
+      index: () => ({ said: ['index'] }), actions: { dance: () => ({ said: ['dance'] }) },
+    })
+    this.resources.set('things', resource)
+    mapper.resource('thing', 'things', { controller: resource })
+  }
+}
+const things = (...more: ExtensionDescriptor[]): Promise<ThingsRouter> =>
+  new ExtensionManager(more.map((one) => (m: ExtensionManager) => { m.register(one) }))
+    .load().then((manager) => new ThingsRouter(manager))
+const resources = (...all: ResourceExtension[]): object => ({ getResources: () => all })
+const said = (word: string) =>
+  (_req: unknown, { respObj }: { respObj: { obj: { said: string[] } } }): void => {
+    respObj.obj.said.push(word)
+  }
+
+compute('generator extensions run around a method, functions after', async () => {
+  async function* around(): AsyncGenerator<undefined, void, { obj: { said: string[] } }> {
+    order.push('before')
+    const respObj = yield undefined
+    respObj.obj.said.push('around')
+  }
+  const order: string[] = []
+  const controller = { wsgiExtensions: { index: said('one') } }
+  const second = { wsgiExtensions: { index: around } }
+  const adds = descriptor('x', { getControllerExtensions: () => [
+    new ControllerExtension(adds, 'things', controller),
+    new ControllerExtension(adds, 'things', second),
+    new ControllerExtension(adds, 'nothing', controller)] })
+  let app: Application = hello
+  const lines = await warnings(async () => { app = await things(adds) })
+  same([await brief(app, '/things'), order],
+    [[200, '{"said":["index","around","one"]}'], ['before']])
+  same(lines, ['Extension "x" extends "nothing", which is not there; that part is '
+    + 'left out'])
+})
+
+compute('resources: parents, actions, inheritance, routes of their own', async () => {
+  const controller =
+    { index: () => 'i', more: () => 'm', bulk: () => 'b', own: () => 'o' }
+  const app = await things(descriptor('x', resources(
+    new ResourceExtension('parts', controller, {
+      parent: { memberName: 'thing', collectionName: 'things' },
+      collectionActions: { bulk: 'GET' }, memberActions: { more: 'POST' },
+      customRoutesFn: (mapper, resource) => {
+        mapper.connect('/own', { controller: resource, action: 'own' })
+      } }),
+    new ResourceExtension('copies', null, { inherits: 'things' }))))
+  const texts = await Promise.all(['/things/1/parts', '/things/1/parts/bulk',
+    'POST /things/1/parts/2/more', '/own', '/copies'].map((line) => brief(app, line)))
+  same(texts.map(([, text]) => text), ['i', 'b', 'm', 'o', '{"said":["index"]}'])
+})
+
+rows<[what: string, make: () => unknown, error: RegExp]>(compute, [
+  ['no extensions', () => new ThingsRouter(), /ThingsRouter has no extensions: set its /],
+  ['no _setupRoutes', () => new APIRouter(new ExtensionManager()),
+    /APIRouter has no _setupRoutes; it is where/],
+  ['a collection without a controller', () =>
+    things(descriptor('x', resources(new ResourceExtension('parts', null)))),
+  /"parts" has no controller; give it one, or the name/],
+], ([what]) => `an API router with ${what} says so`, ([, make, error]) =>
+  rejects(make, error))
+
+compute('initOnly leaves out what it does not name', async () => {
+  const manager = await new ComputeExtensionManager().load()
+  const app = new APIRouterV21(manager, ['os-keypairs'])
+  same([...app.resources.keys()], ['os-keypairs'])
+})
+
+// The launcher's process, and its workers.
+
+/** A worker as the launcher sees it. */
+function fakeWorker(): EventEmitter & { sent: unknown[]; isConnected(): boolean } {
+  const sent: unknown[] = []
+  const send = (message: unknown): void => { sent.push(message) }
+  return Object.assign(new EventEmitter(), { sent, send, isConnected: () => true })
+}
+
+compute('calls are answered by their numbers, and errors keep their names', async () => {
+  const db = new MemoryStore()
+  const worker = fakeWorker()
+  serveCalls(db)
+  cluster.emit('fork', worker)
+  worker.emit('message', { call: 1, method: 'keypairs', args: ['me'] })
+  worker.emit('message', { call: 2, method: 'server', args: ['p', 'x'] })
+  worker.emit('message', { some: 'other message' })
+  await tick()
+  cluster.removeAllListeners('fork')
+  same(worker.sent, [{ reply: 1, result: [] }, { reply: 2,
+    error: { name: 'NotFound', message: 'Instance x could not be found.' } }])
+})
+
+compute('what a client was not told of is what it gets when it asks again', async () => {
+  const db = new MemoryStore()
+  const wanted = { projectId: 'p', name: 'demo' } as ServerRequest
+  const [first, told] = [fakeWorker(), fakeWorker()]
+  serveCalls(db)
+  const make = async (worker: EventEmitter, call: number): Promise<void> => {
+    worker.emit('message', { call, method: 'createServers', args: [[wanted], 9] })
+    await tick()
+  }
+  for (const worker of [first, told]) cluster.emit('fork', worker)
+  await make(first, 1)
+  await make(told, 1)
+  told.emit('message', { ack: 1 })
+  for (const worker of [first, told]) worker.emit('disconnect')
+  cluster.removeAllListeners('fork')
+  const again = await db.createServers([wanted], 9)
+  same([first.sent, (await db.servers('p')).length], [[{ reply: 1, result: again }], 2])
+  await db.createServers([wanted], 9)
+  same((await db.servers('p')).length, 3)
+})
+
+/** Runs nova-api.js with these flags; gives what it said, and its exit code. */
+const novaApi = (flags: string, use: (it: { url: string; text: () => string
+  child: ChildProcess }) => Promise<void> = async () => {}):
+  Promise<[code: unknown, text: string]> => new Promise((resolve, reject) => {
+  const file = fileURLToPath(new URL('examples/compute/nova-api.js', import.meta.url))
+  const child = spawn(process.execPath, [file, ...flags.split(' ')])
+  let text = ''
+  for (const stream of [child.stdout, child.stderr]) {
+    stream.on('data', (piece) => {
+      const had = /listens on/.test(text)
+      text += String(piece)
+      const [, url = ''] = /listens on (\S+)\n/.exec(text) ?? []
+      if (url && !had) {
+        use({ url, text: () => text, child }).catch(reject)
+          .finally(() => child.kill('SIGTERM'))
+      }
+    })
+  }
+  child.on('exit', (code) => { resolve([code, text]) })
+})
+
+compute('nova-api --describe prints the layers, and ends', async () => {
+  const [code, text] = await novaApi('--describe')
+  const layers = text.match(/^ *(?:composite|>|app) .*/gm)?.map((line) =>
+    line.trim().replace(/ +/g, ' '))
+  const shared = ['> compute_req_id', '> faultwrap', '> sizelimit', '> authtoken']
+  same([code, layers], [0, [
+    'composite osapi_compute', 'composite keystone_api /identity', '> compute_req_id',
+    '> sizelimit', '> KeystoneErrors', 'app Router', 'composite glance_api /image',
+    ...shared, 'app FaultRouter', 'composite openstack_compute_api_v21 /v2.1', ...shared,
+    '> keystonecontext', 'app APIRouterV21', 'composite oscomputeversions /',
+    '> compute_req_id', '> faultwrap', '> sizelimit',
+  ]])
+  assert.match(text, /^ +Resource +POST \/servers\/:\(id\)\/action -> action$/m)
+})
+
+rows<[flags: string, error: RegExp]>(compute, [
+  ['--port x', /^nova-api: port must be a number, at most 65535, not "x"\n$/],
+  ['--enabled-apis ec2', /"ec2".*left out[^]*No APIs were started\. Check --enabled/],
+  ['--port 0 --enabled-ssl-apis osapi_compute', /The option ssl lacks key; give key and/],
+], ([flags]) => `nova-api ${flags} exits with 1`, async ([flags, error]) => {
+  const [code, text] = await novaApi(flags)
+  same(code, 1)
+  assert.match(text, error)
+})
+
+const PICTURE = `req-ID POST /v2.1/servers
+  composite osapi_compute      /v2.1 -> openstack_compute_api_v21   ENVIRON
+  composite openstack_compute_api_v21   auth_strategy=keystone
+   > compute_req_id            req-ID
+    > faultwrap
+     > sizelimit               N <= 114688
+      > authtoken              demo@demo [member]
+       > keystonecontext       nova.context set
+         app APIRouterV21      POST /servers -> controller=servers action=create {}
+           Resource            JSON, microversion 2.1
+             create            -> 202 {"server":{"id":..
+   < 202  N ms`.replace('ENVIRON', 'SCRIPT_NAME=/v2.1 PATH_INFO=/servers')
+
+compute('nova-api --workers 2: one truth, and nobody waits for the dead', async () => {
+  const flags = '--port 0 --workers 2 --trace --enabled-apis ec2,osapi_compute'
+  const [code, text] = await novaApi(flags, async ({ url, child, text: said }) => {
+    const port = Number(new URL(url).port)
+    const ask = async (line: string, headers: string[] = [], json?: unknown):
+      Promise<[line: string, headers: Headers, body: string]> => {
+      const body = json === undefined ? '' : show(json)
+      const sized = [...headers, `Content-Length: ${body.length}`]
+      return parsed(await talk(port, http(line, sized, body)))
+    }
+    const [, { 'X-Subject-Token': token }] =
+      await ask('POST /identity/v3/auth/tokens', [], LOGIN)
+    const known = [`X-Auth-Token: ${token}`]
+    const [, , made] = await ask('POST /v2.1/servers',
+      [...known, 'Content-Type: application/json'], { server: WANTED })
+    const { id } = (JSON.parse(made) as { server: { id: string } }).server
+    const list = async (): Promise<string> => (await ask('GET /v2.1/servers', known))[2]
+    const many = (count: number): Promise<string[]> =>
+      Promise.all(Array.from({ length: count }, list))
+    const seen = (await many(8)).map((body) => body.includes(id))
+    child.kill('SIGUSR2')
+    while (!/Workers: \d+ \d+/.test(said())) await tick()
+    const pids = (/Workers: (\d+) (\d+)/.exec(said()) ?? []).slice(1).map(Number)
+    for (const pid of pids) process.kill(pid, 'SIGSTOP')
+    const answers = many(4)
+    await tick()
+    process.kill(pids[0] ?? 0, 'SIGKILL')
+    process.kill(pids[1] ?? 0, 'SIGCONT')
+    seen.push(...(await answers).map((body) => body.includes(id)))
+    same(seen, Array.from({ length: 12 }, () => true))
+  })
+  const traced = text.replace(/req-[0-9a-f]{4}/g, 'req-ID')
+    .replace(/\d+ <=|[\d.]+ ms/g, (found) => found.replace(/[\d.]+/, 'N'))
+    .replace(/("id":)".*/g, '$1..')
+  same([code, /"ec2".*This API is left out/.test(text), traced.includes(PICTURE)],
+    [0, true, true])
+})
 
 // The recorded libraries, the file itself, its documentation ────────────────────────────
 
