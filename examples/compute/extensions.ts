@@ -5,7 +5,8 @@ import { readdir } from 'node:fs/promises'
 import { basename, extname, join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { HTTPNotFound, type Mapper } from '../../mini-wsgi.ts'
-import { Resource, type Controller } from './wsgi.ts'
+import type { Controller } from './controller.ts'
+import type { Resource } from './wsgi.ts'
 
 type ParentResource = { memberName: string; collectionName: string }
 

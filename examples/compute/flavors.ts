@@ -2,9 +2,9 @@
 
 import { HTTPNotFound } from '../../mini-wsgi.ts'
 import { links, paginate } from './common.ts'
+import { expectedErrors, type Method } from './controller.ts'
 import { FLAVORS, type Flavor } from './data.ts'
 import type { OpenStackRequest } from './microversion.ts'
-import { expectedErrors, type Method } from './wsgi.ts'
 
 /** Every flavor is public, so `is_public` changes nothing. */
 export class FlavorsController {

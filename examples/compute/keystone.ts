@@ -11,9 +11,9 @@ import { DOMAIN, PROJECTS, USERS, catalog, serviceCatalog, type Project, type Us
   from './data.ts'
 import { Invalid } from './exception.ts'
 import { errorFor, logException } from './fault.ts'
+import { deserialize, isDict } from './json.ts'
 import { store, type Token } from './store.ts'
 import { field } from './validation.ts'
-import { deserialize, isDict } from './wsgi.ts'
 
 const TOKEN_LIFE = 3600_000                                               // milliseconds
 

@@ -3,11 +3,11 @@
 import { HTTPBadRequest, HTTPNotFound, type HTTPException } from '../../mini-wsgi.ts'
 import { projectOf } from './auth.ts'
 import { noContent } from './common.ts'
+import { expectedErrors, type Method } from './controller.ts'
 import type { OpenStackRequest } from './microversion.ts'
 import { getServer } from './servers.ts'
 import { orHTTPError, store, type Metadata, type Server } from './store.ts'
 import { MAX_METADATA, checkMetadata, entity } from './validation.ts'
-import { expectedErrors, type Method } from './wsgi.ts'
 
 interface OfServer { server_id: string }
 interface OfItem extends OfServer { id: string }

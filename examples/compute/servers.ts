@@ -4,7 +4,10 @@ import { randomBytes } from 'node:crypto'
 import { HTTPBadRequest, type HTTPException } from '../../mini-wsgi.ts'
 import { contextOf, projectOf } from './auth.ts'
 import { links, noContent, paginate } from './common.ts'
+import { action, expectedErrors, response, ResponseObject, type Method }
+  from './controller.ts'
 import { FLAVORS, IMAGES } from './data.ts'
+import { isDict } from './json.ts'
 import type { OpenStackRequest } from './microversion.ts'
 import { search } from './search.ts'
 import {
@@ -16,8 +19,6 @@ import {
   type Fields,
 } from './validation.ts'
 import { viewBasic, viewServer } from './views.ts'
-import { action, expectedErrors, isDict, response, ResponseObject, type Method }
-  from './wsgi.ts'
 
 /** Servers per project: what is in memory has to end somewhere. */
 const QUOTA = 1000

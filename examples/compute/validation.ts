@@ -2,8 +2,8 @@
 // value with its type, or throws a 400 that names the field and what it must be.
 
 import { ValidationError } from './exception.ts'
+import { isDict } from './json.ts'
 import type { Metadata } from './store.ts'
-import { isDict } from './wsgi.ts'
 
 /** A JSON object of the client: read it by own keys only. */
 export type Fields = Readonly<Record<string, unknown>>

@@ -1,9 +1,10 @@
 // The version documents (nova.api.openstack.compute.versions): what clients ask first.
 
 import type { Environ, Request } from '../../mini-wsgi.ts'
+import { response, type Method } from './controller.ts'
 import { MAX_API_VERSION, MIN_API_VERSION, type OpenStackRequest }
   from './microversion.ts'
-import { Resource, response, type Args, type Method } from './wsgi.ts'
+import { Resource, type Args } from './wsgi.ts'
 
 export interface Version {
   readonly id: string

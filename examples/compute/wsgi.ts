@@ -2,120 +2,18 @@
 // (nova.api.openstack.wsgi). JSON in, JSON out; errors are faults.
 
 import {
-  HTTPBadRequest, HTTPException, HTTPInternalServerError, HTTPNotFound, Response,
-  Resource as BaseResource, type Environ, type Request,
+  HTTPNotFound, Response, Resource as BaseResource, type Environ, type Request,
 } from '../../mini-wsgi.ts'
-import {
-  Forbidden, Invalid, MalformedRequestBody, NotSupported, Unauthorized, ValidationError,
-} from './exception.ts'
-import { logException, toFault, withVersion } from './fault.ts'
+import { ResponseObject, type Controller, type Marks, type Method, type VersionedMethod }
+  from './controller.ts'
+import { Invalid, MalformedRequestBody } from './exception.ts'
+import { toFault, withVersion } from './fault.ts'
+import { deserialize, isDict } from './json.ts'
 import { APIVersionRequest, OpenStackRequest, type VersionLimits }
   from './microversion.ts'
 
 /** The arguments of an action: the path variables, and `body` for POST and PUT. */
 export type Args = Record<string, unknown>
-
-/** An action: `show(req, { id })`. Each declares the arguments it needs. */
-export type Method = (req: OpenStackRequest, args: never) => unknown
-
-/** One of several implementations of an action, chosen by microversion. */
-export interface VersionedMethod {
-  readonly min: string
-  readonly max?: string | undefined
-  readonly func: Method
-}
-
-export type Table<T> = Readonly<Record<string, T>>
-
-/** What a controller may have beside its methods. */
-export interface Controller {
-  readonly actions?: Table<Method>                 // by name in the body: a function
-  readonly wsgiActions?: Table<string>             // by name in the body: a method's name
-  readonly versionedMethods?: Table<readonly VersionedMethod[]>
-  readonly wsgiExtensions?: Table<Method>          // by the method that is extended
-  readonly wsgiActionExtensions?: Table<Method>    // by the action that is extended
-}
-
-// What the decorators below leave on a function.
-interface Marks { wsgiCode?: number; wsgiAction?: string }
-
-/** `@wsgi.response(202)`: the status of a successful answer. */
-export function response(code: number): <F extends Method>(method: F) => F {
-  return (method) => Object.assign(method, { wsgiCode: code })
-}
-
-/** `@wsgi.action('os-stop')`: the method answers POST ../action with that key. */
-export function action(name: string): <F extends Method>(method: F) => F {
-  return (method) => Object.assign(method, { wsgiAction: name })
-}
-
-/** `@wsgi.expected_errors((400, 404))`: any other error is our fault, and a 500. */
-export function expectedErrors(codes: number | readonly number[]):
-    <F extends Method>(method: F) => F {
-  const expected = new Set([codes].flat())
-  return <F extends Method>(method: F): F => {
-    const guarded: Method = async function (this: unknown, req, args) {
-      try {
-        return await method.call(this, req, args)
-      } catch (error) {
-        throw isExpected(error, expected) ? error : unexpected(error, req.environ)
-      }
-    }
-    return Object.assign(guarded as F, { ...method })
-  }
-}
-
-// The others of nova's own are always expected: they say what the client did wrong.
-const isExpected = (error: unknown, expected: Set<number>): boolean =>
-  error instanceof HTTPException ? expected.has(error.code)
-    : [Forbidden, ValidationError, Unauthorized].some((kind) => error instanceof kind)
-
-function unexpected(error: unknown, environ: Environ): HTTPException {
-  if (error instanceof NotSupported) {
-    return new HTTPBadRequest({ explanation: error.message })
-  }
-  logException(environ, error)
-  const kind = error instanceof Error ? error.name : typeof error
-  return new HTTPInternalServerError({ explanation: `Unexpected API Error (${kind}). ` +
-    'The log of the API has it, under the request id of this answer.' })
-}
-
-export interface ResponseObjectOptions {
-  readonly code?: number | undefined
-  readonly headers?: Table<string> | undefined
-}
-
-/** An answer that extensions may still change: an object, a code and headers. */
-export class ResponseObject {
-  obj: unknown
-  defaultCode: number = 200
-  readonly #code: number | undefined
-  readonly #headers: Map<string, string>
-
-  constructor(obj: unknown, options: ResponseObjectOptions = {}) {
-    this.obj = obj
-    this.#code = options.code
-    this.#headers = new Map(Object.entries(options.headers ?? {}))
-  }
-
-  /** An explicit code beats the one that `response` has put on the method. */
-  get code(): number { return this.#code || this.defaultCode }
-  get headers(): Record<string, string> { return Object.fromEntries(this.#headers) }
-
-  get(name: string): string | undefined { return this.#headers.get(name.toLowerCase()) }
-  set(name: string, value: string): void { this.#headers.set(name.toLowerCase(), value) }
-  delete(name: string): boolean { return this.#headers.delete(name.toLowerCase()) }
-
-  /** The status is set last: so a 204 keeps its Content-Type, as nova's does. */
-  serialize(_req: OpenStackRequest | null, contentType: string): Response {
-    const hasBody = this.obj !== null && this.obj !== undefined
-    const res = new Response(hasBody ? { json: this.obj } : {})
-    res.statusCode = this.code
-    for (const [name, value] of this.#headers) res.headers.set(name, String(value))
-    res.headers.set('Content-Type', contentType)
-    return res
-  }
-}
 
 /** A function and the controller it belongs to: `func.call(self, req, args)`. */
 export interface Bound { readonly func: Method & Marks; readonly self: object }
@@ -232,19 +130,15 @@ function methodsOf(holder: object | null): (Method & Marks)[] {
     ...methodsOf(Object.getPrototypeOf(holder) as object | null)]
 }
 
-// Along the prototype chain, but never something that every object has.
+// Of its own or of its classes, but never what every object has.
 function findMethod(controller: Controller, name: string, version: APIVersionRequest):
     Method | undefined {
   const versions = controller.versionedMethods ?? {}
   if (Object.hasOwn(versions, name)) return selectVersion(versions[name] ?? [], version)
-  if (name.startsWith('_') || name === 'constructor') return undefined
-  let holder: object | null = controller
-  while (holder && holder !== Object.prototype && !Object.hasOwn(holder, name)) {
-    holder = Object.getPrototypeOf(holder) as object | null
-  }
-  if (!holder || holder === Object.prototype) return undefined
-  const found = (controller as Readonly<Record<string, unknown>>)[name]
-  return isMethod(found) ? found : undefined
+  if (/^(_|constructor$)/.test(name)) return undefined
+  const found: unknown = Reflect.get(controller, name)
+  const isOwn = found !== Reflect.get(Object.prototype, name)
+  return isOwn && isMethod(found) ? found : undefined
 }
 
 // nova's version_select: to the client, a method without that version does not exist.
@@ -262,27 +156,6 @@ function actionPeek(body: Uint8Array): string {
   const names = isDict(decoded) ? Object.keys(decoded) : []
   if (names.length !== 1) throw new MalformedRequestBody()
   return String(names[0])
-}
-
-/** Strict JSON in strict UTF-8; an empty body is null. */
-export function deserialize(body: Uint8Array): unknown {
-  if (body.length === 0) return null
-  try {
-    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body)
-    return JSON.parse(text) as unknown
-  } catch {
-    throw new MalformedRequestBody()
-  }
-}
-
-/** Controller.is_valid_body: is there an object under that key? */
-export function isValidBody(body: unknown, entity: string): boolean {
-  return isDict(body) && Object.hasOwn(body, entity) && isDict(body[entity])
-}
-
-/** A JSON object: neither null nor an array. */
-export function isDict(value: unknown): value is Readonly<Record<string, unknown>> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }
 
 // /v2.1/{project_id}/servers is still read, but only for the project of the token.

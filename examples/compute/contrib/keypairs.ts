@@ -5,12 +5,13 @@ import { promisify } from 'node:util'
 import { HTTPBadRequest } from '../../../mini-wsgi.ts'
 import { contextOf } from '../auth.ts'
 import { isoTime, noContent, paginate } from '../common.ts'
+import { expectedErrors, response, type Method, type VersionedMethod }
+  from '../controller.ts'
 import { ResourceExtension, type ExtensionDescriptor, type ExtensionManager }
   from '../extensions.ts'
 import type { OpenStackRequest } from '../microversion.ts'
 import { orHTTPError, store, type Keypair } from '../store.ts'
 import { checkChoice, checkName, checkText, entity, field, wrong } from '../validation.ts'
-import { expectedErrors, response, type Method, type VersionedMethod } from '../wsgi.ts'
 
 /** The extension: it says who it is, and what it adds. */
 export class Keypairs implements ExtensionDescriptor {
@@ -68,7 +69,9 @@ const makeCreate = (): Method => expectedErrors([400, 403, 409])(
     const fields = entity(body, 'keypair')
     const name = readName(field(fields, 'name'))
     checkChoice(field(fields, 'type') ?? 'ssh', 'type', ['ssh'])
-    const given = checkText(field(fields, 'public_key'), 'public_key', 16384)
+    const file = field(fields, 'public_key')          // clients send it as it is: a line
+    const given = checkText(typeof file === 'string' ? file.trim() : file, 'public_key',
+      16384)
     const made = given === null ? await generate() : null
     const publicKey = made?.publicKey ?? given ?? ''
     const { userId: user_id } = contextOf(req)

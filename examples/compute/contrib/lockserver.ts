@@ -2,13 +2,14 @@
 
 import { HTTPConflict } from '../../../mini-wsgi.ts'
 import { contextOf, projectOf } from '../auth.ts'
+import { expectedErrors, response, type Method, type ResponseObject }
+  from '../controller.ts'
 import { ControllerExtension, type ExtensionDescriptor, type ExtensionManager }
   from '../extensions.ts'
+import { isDict } from '../json.ts'
 import type { OpenStackRequest } from '../microversion.ts'
 import { cachedServer, getServer } from '../servers.ts'
 import { orHTTPError, store } from '../store.ts'
-import { expectedErrors, isDict, response, type Method, type ResponseObject }
-  from '../wsgi.ts'
 
 /** The extension: it says who it is, and what it extends. */
 export class Lockserver implements ExtensionDescriptor {
