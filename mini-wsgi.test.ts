@@ -5264,6 +5264,23 @@ compute('the six requests that tell the story', async () => {
     forbidden], [201, 'v2.1', 202, 404, [id], [202, ''], 401])
 })
 
+compute('the article\'s own request: a token of the v2.0 API', async () => {
+  const { ask } = await cloud('keystone')
+  const login = { username: 'demo', password: 'secret' }
+  const tokens = async (auth: object): Promise<[number, string, number]> => {
+    const [code, body] = await ask('POST /identity/v2.0/tokens', { auth })
+    const { access } = body as { access?: { token: Conf; serviceCatalog: unknown[] } }
+    return [code, access?.token['id'] ?? '', access?.serviceCatalog.length ?? -1]
+  }
+  const unscoped = await tokens({ passwordCredentials: login })
+  const scoped = await tokens({ token: { id: unscoped[1] }, tenantName: 'demo' })
+  const byId = await tokens({ passwordCredentials: login, tenantId: PROJECT })
+  const wrong = await tokens({ passwordCredentials: login, tenantName: 'admin' })
+  same([unscoped[2], scoped[2], byId[2], wrong], [0, 3, 3, [401, '', -1]])
+  same(await ask('/v2.1/servers', undefined, { 'X-Auth-Token': scoped[1] }),
+    [200, { servers: [] }])
+})
+
 compute('a server is built after the answer; views follow the version', async () => {
   const { ask } = await cloud()
   const [, made] = await ask('POST /v2.1/servers', { server: WANTED })
@@ -5296,7 +5313,7 @@ rows<[line: string, json: unknown, code: number, answer: object]>(compute, [
   ['POST /v2.1/servers', { server: { ...WANTED, imageRef: 'Z' } }, 400,
     fault('badRequest', 400, 'Image Z could not be found.')],
   ['POST /v2.1/servers', {}, 400, fault('badRequest', 400,
-    'The body must be an object with an object "server".')],
+    '"server" must be an object, not absent.')],
   ['POST /v2.1/servers', named(undefined), 400, fault('badRequest', 400,
     '"name" must be 1 to 255 printable characters, without blanks at the ends, '
     + 'not absent.')],

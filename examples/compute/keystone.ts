@@ -1,21 +1,21 @@
 // [app:keystone_app], a mini Keystone: a name and a password in, a token and the catalog
 // out. Plain routes and handlers; only the dialect of its errors is its own.
 
-import { randomBytes, randomUUID } from 'node:crypto'
 import {
-  HTTPBadRequest, HTTPNotFound, HTTPUnauthorized, Middleware, Request, Response, Router,
-  type Application, type HTTPException,
+  HTTPNotFound, Middleware, Request, Response, Router, type Application,
 } from '../../mini-wsgi.ts'
 import { isoMicros } from './common.ts'
 import { DOMAIN, PROJECTS, USERS, catalog, serviceCatalog, type Project, type User }
   from './data.ts'
 import { Invalid } from './exception.ts'
 import { errorFor, logException } from './fault.ts'
-import { deserialize, isDict } from './json.ts'
+import { deserialize } from './json.ts'
+import {
+  findProject, findScope, identify, identifyByPassword, identifyByToken, issue,
+  unauthorized,
+} from './login.ts'
 import { store, type Token } from './store.ts'
-import { field } from './validation.ts'
-
-const TOKEN_LIFE = 3600_000                                               // milliseconds
+import { entity, field, type Fields } from './validation.ts'
 
 /** `paste.app_factory = nova:keystoneFactory` */
 export function keystoneFactory(): Application {
@@ -52,8 +52,8 @@ const showVersion = (req: Request): object => ({ version: versionDocument(req) }
 // Tokens, v3.
 
 async function createToken(req: Request): Promise<Response> {
-  const auth = dict(await readBody(req), 'auth')
-  const user = await identify(dict(auth, 'identity'))
+  const auth = entity(deserialize(await req.bytes()), 'auth')
+  const user = await identify(entity(auth, 'identity'))
   const project = findScope(field(auth, 'scope'), user)
   const token = await issue(user, project, ['password'])
   return new Response({
@@ -112,18 +112,22 @@ function viewScope(req: Request, user: User, { id, name }: Project): object {
 // Tokens, v2.0: the request of the articles.
 
 async function createTokenV2(req: Request): Promise<object> {
-  const auth = dict(await readBody(req), 'auth')
-  const login = dict(auth, 'passwordCredentials')
-  const user = USERS.find(({ name }) => name === field(login, 'username'))
-  if (!user || user.password !== field(login, 'password')) throw unauthorized()
-  const tenant = field(auth, 'tenantName')
-  const project = tenant === undefined ? null : findProject({ name: tenant }, user)
+  const auth = entity(deserialize(await req.bytes()), 'auth')
+  const user = await identifyV2(auth)
+  const tenant = { name: field(auth, 'tenantName'), id: field(auth, 'tenantId') }
+  const project = tenant.name ?? tenant.id ? findProject(tenant, user) : null
   const access = {
     token: viewTokenV2(await issue(user, project, ['password']), project),
     user: viewUserV2(user),
     serviceCatalog: project ? serviceCatalog(req.hostUrl) : [],
   }
   return { access }
+}
+
+async function identifyV2(auth: Fields): Promise<User> {
+  if (field(auth, 'token') !== undefined) return identifyByToken(entity(auth, 'token'))
+  const { username: name, password } = entity(auth, 'passwordCredentials')
+  return identifyByPassword({ name, password })
 }
 
 function viewUserV2({ id, name, roles }: User): object {
@@ -137,92 +141,6 @@ function viewTokenV2({ id, issued, expires }: Token, project: Project | null): o
     expires: isoMicros(expires),
     ...(project ? { tenant: { ...project, enabled: true, description: null } } : {}),
   }
-}
-
-// Finding out who that is. Every failure is the same 401, so that nobody learns which of
-// user, password and project was wrong.
-
-const unauthorized = (): HTTPException => new HTTPUnauthorized({
-  explanation: 'The request you have made requires authentication.',
-})
-
-async function identify(identity: Dict): Promise<User> {
-  const methods = field(identity, 'methods')
-  if (!Array.isArray(methods)) throw badRequest('"methods" must be a list.')
-  if (methods.includes('token')) return await identifyByToken(dict(identity, 'token'))
-  if (!methods.includes('password')) throw unauthorized()
-  const login = dict(dict(identity, 'password'), 'user')
-  const user = USERS.find((candidate) => isNamed(login, candidate))
-  if (user && user.password === field(login, 'password')) return user
-  throw unauthorized()
-}
-
-async function identifyByToken(fields: Dict): Promise<User> {
-  const id = field(fields, 'id')
-  const token = typeof id === 'string' ? await store().token(id) : null
-  const user = USERS.find((candidate) => candidate.id === token?.userId)
-  if (user) return user
-  throw unauthorized()
-}
-
-// No scope at all is legal: a token that says who one is, and opens nothing.
-function findScope(scope: unknown, user: User): Project | null {
-  if (scope === undefined || scope === 'unscoped') return null
-  if (isDict(scope) && field(scope, 'unscoped') !== undefined) return null
-  if (!isDict(scope)) throw badRequest('"scope" must be an object.')
-  if (field(scope, 'project') === undefined) throw unauthorized()
-  return findProject(dict(scope, 'project'), user)
-}
-
-function findProject(wanted: Dict, user: User): Project {
-  const project = PROJECTS.find((candidate) => isNamed(wanted, candidate))
-  if (project && user.projects.includes(project.id)) return project
-  throw unauthorized()
-}
-
-// By id, or by name in a domain; our only domain may be left out.
-function isNamed(wanted: Dict, { id, name }: { id: string; name: string }): boolean {
-  if (field(wanted, 'id') !== undefined) return field(wanted, 'id') === id
-  return field(wanted, 'name') === name && isOurDomain(field(wanted, 'domain'))
-}
-
-function isOurDomain(domain: unknown): boolean {
-  if (!isDict(domain)) return domain === undefined
-  return field(domain, 'id') === DOMAIN.id || field(domain, 'name') === DOMAIN.name
-}
-
-async function issue(user: User, project: Project | null, methods: string[]):
-    Promise<Token> {
-  const issued = Date.now()
-  const token: Token = {
-    id: randomBytes(32).toString('hex'),
-    userId: user.id,
-    projectId: project?.id ?? null,
-    methods, issued,
-    expires: issued + TOKEN_LIFE,
-    auditId: randomUUID(),
-  }
-  await store().addToken(token)
-  return token
-}
-
-// Bodies and errors.
-
-type Dict = Readonly<Record<string, unknown>>
-
-const badRequest = (explanation: string): HTTPException =>
-  new HTTPBadRequest({ explanation })
-
-async function readBody(req: Request): Promise<Dict> {
-  const body = deserialize(await req.bytes())
-  if (isDict(body)) return body
-  throw badRequest('The body must be a JSON object.')
-}
-
-function dict(fields: Dict, name: string): Dict {
-  const found = field(fields, name)
-  if (isDict(found)) return found
-  throw badRequest(`${JSON.stringify(name)} must be an object.`)
 }
 
 /** Keystone's dialect, whatever Accept says: {"error": {"code", "title", "message"}}. */

@@ -13,7 +13,14 @@ const NOTES: Readonly<Record<string, Note>> = {
     user ? `${user}@${project ?? '-'} [${of}]` : 'no valid token',
   APIRouterV21: ({ 'routes.route': route }, { label }) => // /servers/:(id)/action
     label.replace('Resource', /\/([a-z][\w-]*)/.exec(route?.routepath ?? '')?.[1] ?? '-'),
-  Resource: ({ 'nova.api_version_request': version }) => `JSON, microversion ${version}`,
+  Resource: microversion,
+  VersionsV2: microversion,
+  ImageResource: () => 'JSON',
+  KeystoneErrors: () => 'JSON',
+}
+
+function microversion({ 'nova.api_version_request': version }: Environ): string {
+  return `JSON, microversion ${version}`
 }
 
 /** The application, with one text a request on the console. */

@@ -8,11 +8,11 @@ import type { Metadata } from './store.ts'
 /** A JSON object of the client: read it by own keys only. */
 export type Fields = Readonly<Record<string, unknown>>
 
-/** The object under the one key of a body, `{"server": {..}}`. */
+/** The object under a key: the server in `{"server": {..}}`. */
 export function entity(body: unknown, name: string): Fields {
   const found = isDict(body) ? field(body, name) : undefined
   if (isDict(found)) return found
-  throw new ValidationError(`The body must be an object with an object ${quote(name)}.`)
+  throw wrong(name, 'an object', found)
 }
 
 export const field = (fields: Fields, name: string): unknown =>
