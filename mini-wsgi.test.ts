@@ -30,7 +30,7 @@ import {
 } from './examples/compute/nova.ts'
 import { MemoryStore } from './examples/compute/memory.ts'
 import { serveCalls } from './examples/compute/rpc.ts'
-import { type ServerRequest, useStore } from './examples/compute/store.ts'
+import { type Keypair, type ServerRequest, useStore } from './examples/compute/store.ts'
 import { DirectoryApp, FileApp } from './examples/static.ts'
 import * as wsgi from './mini-wsgi.ts'
 import {
@@ -5366,15 +5366,57 @@ compute('contrib/: a resource, and actions with a guard around others', async ()
   const id = await built(nova)
   const act = async (body: object): Promise<number> =>
     (await nova.ask(`POST /v2.1/servers/${id}/action`, body))[0]
+  const path = `DELETE /v2.1/servers/${id}`
   const codes = [await act({ lock: null }), await act({ 'os-stop': null }),
+    await act({ reboot: { type: 'SOFT' } }), (await nova.ask(path))[0],
     await act({ unlock: null }), await act({ 'os-stop': null })]
   const [made] = await nova.ask('POST /v2.1/os-keypairs', { keypair: { name: 'k' } })
   const [taken] = await nova.ask('POST /v2.1/os-keypairs', { keypair: { name: 'k' } })
   const [, list] = await nova.ask('/v2.1/extensions')
   const { extensions } = list as { extensions: { alias: string }[] }
   same([codes, made, taken, extensions.map(({ alias }) => alias)],
-    [[202, 409, 202, 202], 200, 409, ['os-keypairs', 'os-lock-server']])
+    [[202, 409, 409, 409, 202, 202], 200, 409, ['os-keypairs', 'os-lock-server']])
 })
+
+compute('pages go on where they ended, with the other keys of the query', async () => {
+  const { ask } = await cloud()
+  await ask('POST /v2.1/servers', { server: { ...WANTED, max_count: 3 } })
+  const page = async (line: string): Promise<[names: string[], next: string]> => {
+    const [, body] = await ask(line)
+    const { servers, servers_links: [link] = [] } =
+      body as { servers: Conf[]; servers_links?: { href: string }[] }
+    return [servers.map(({ name = '' }) => name), link?.href ?? '']
+  }
+  const [first, next] = await page('/v2.1/servers?name=demo&limit=2')
+  same([first, await page(next)], [['demo-3', 'demo-2'], [['demo-1'], '']])
+  assert.match(next, /^http:\/\/localhost\/v2.1\/servers\?name=demo&limit=2&marker=/)
+})
+
+compute('a regular expression that takes years is a 400', async () => {
+  const { ask } = await cloud()
+  await ask('POST /v2.1/servers', named(`${'a'.repeat(40)}!`))
+  same((await ask('/v2.1/servers?name=(a%2B)%2B$'))[0], 400)
+})
+
+compute('a body above the limit is a 413, and a fault', async () => {
+  const { ask } = await cloud()
+  const [code, body] = await ask('POST /v2.1/servers', named('x'.repeat(120_000)))
+  same([code, Object.keys(body as object)], [413, ['overLimit']])
+})
+
+rows<[what: string, ask: (db: MemoryStore) => Promise<unknown>, error: RegExp]>(compute, [
+  ['servers', (db) => db.createServers([{ projectId: 'p' } as ServerRequest], 0),
+    /Quota exceeded for instances: Requested 1, but already used 0 of 0 instances/],
+  ['metadata items', async (db) => {
+    const one = { projectId: 'p', metadata: [['a', '1']] } as unknown as ServerRequest
+    const [{ id } = { id: '' }] = await db.createServers([one], 1)
+    await db.mergeMetadata('p', id, [['a', '2']], 1)
+    return db.mergeMetadata('p', id, [['b', '1']], 1)
+  }, /Maximum number of metadata items exceeds 1/],
+  ['key pairs', (db) => db.addKeypair('u', { name: 'k' } as Keypair, 0),
+    /Quota exceeded, too many key pairs/],
+], ([what]) => `there is a limit for ${what}`, ([, ask, error]) =>
+  rejects(ask(new MemoryStore()), error))
 
 // Extensions, as the articles describe them.
 
@@ -5509,10 +5551,10 @@ compute('initOnly leaves out what it does not name', async () => {
 // The launcher's process, and its workers.
 
 /** A worker as the launcher sees it. */
-function fakeWorker(): EventEmitter & { sent: unknown[]; isConnected(): boolean } {
+function fakeWorker(isAlive = true): EventEmitter & { sent: unknown[] } {
   const sent: unknown[] = []
   const send = (message: unknown): void => { sent.push(message) }
-  return Object.assign(new EventEmitter(), { sent, send, isConnected: () => true })
+  return Object.assign(new EventEmitter(), { sent, send, isConnected: () => isAlive })
 }
 
 compute('calls are answered by their numbers, and errors keep their names', async () => {
@@ -5529,25 +5571,36 @@ compute('calls are answered by their numbers, and errors keep their names', asyn
     error: { name: 'NotFound', message: 'Instance x could not be found.' } }])
 })
 
-compute('what a client was not told of is what it gets when it asks again', async () => {
-  const db = new MemoryStore()
-  const wanted = { projectId: 'p', name: 'demo' } as ServerRequest
-  const [first, told] = [fakeWorker(), fakeWorker()]
+const DEMO = { projectId: 'p', name: 'demo' } as ServerRequest
+/** A worker that asks for a server, is told of it or not, and dies. */
+async function dying(
+  db: MemoryStore, isAlive: boolean, ack?: object | undefined, drop?: boolean,
+): Promise<unknown[]> {
+  const worker = fakeWorker(isAlive)
   serveCalls(db)
-  const make = async (worker: EventEmitter, call: number): Promise<void> => {
-    worker.emit('message', { call, method: 'createServers', args: [[wanted], 9] })
-    await tick()
-  }
-  for (const worker of [first, told]) cluster.emit('fork', worker)
-  await make(first, 1)
-  await make(told, 1)
-  told.emit('message', { ack: 1 })
-  for (const worker of [first, told]) worker.emit('disconnect')
+  cluster.emit('fork', worker)
   cluster.removeAllListeners('fork')
-  const again = await db.createServers([wanted], 9)
-  same([first.sent, (await db.servers('p')).length], [[{ reply: 1, result: again }], 2])
-  await db.createServers([wanted], 9)
-  same((await db.servers('p')).length, 3)
+  worker.emit('message', { call: 1, method: 'createServers', args: [[DEMO], 9] })
+  await tick()
+  if (ack) worker.emit('message', ack)
+  worker.emit('disconnect')
+  if (drop) for (const { id } of await db.servers('p')) await db.deleteServer('p', id)
+  return worker.sent
+}
+rows<[what: string, args: [isAlive: boolean, ack?: object | undefined, drop?: boolean],
+  counts: [sent: number, again: number, more: number]]>(compute, [
+  ['died before it could tell', [true], [1, 1, 2]],
+  ['was dead already', [false], [0, 1, 2]],
+  ['had told it', [true, { ack: 1 }], [1, 2, 3]],
+  ['died, and the server is gone', [true, undefined, true], [1, 1, 2]],
+], ([what]) => `a client whose worker ${what} asks again`,
+async ([, args, counts]) => {
+  const db = new MemoryStore()
+  const sent = await dying(db, ...args)
+  await db.createServers([DEMO], 9)
+  const again = (await db.servers('p')).length
+  await db.createServers([DEMO], 9)
+  same([sent.length, again, (await db.servers('p')).length], counts)
 })
 
 /** Runs nova-api.js with these flags; gives what it said, and its exit code. */
