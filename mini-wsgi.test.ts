@@ -24,12 +24,12 @@ import { suite } from 'uvu'
 import * as assert from 'uvu/assert'
 import { replay } from './conformance/run.ts'
 import {
-  APIRouter, APIRouterV21, ComputeExtensionManager, ControllerExtension,
+  APIRouter, APIRouterV21, AuthToken, ComputeExtensionManager, ControllerExtension,
   type ExtensionDescriptor, ExtensionManager, loadStandardExtensions, type ProjectMapper,
   Resource as NovaResource, ResourceExtension,
 } from './examples/compute/nova.ts'
 import { MemoryStore } from './examples/compute/memory.ts'
-import { serveCalls } from './examples/compute/rpc.ts'
+import { remote, serveCalls } from './examples/compute/rpc.ts'
 import { type Keypair, type ServerRequest, useStore } from './examples/compute/store.ts'
 import { DirectoryApp, FileApp } from './examples/static.ts'
 import * as wsgi from './mini-wsgi.ts'
@@ -5392,6 +5392,26 @@ compute('pages go on where they ended, with the other keys of the query', async 
   assert.match(next, /^http:\/\/localhost\/v2.1\/servers\?name=demo&limit=2&marker=/)
 })
 
+compute('nobody sees what belongs to another project', async () => {
+  const nova = await cloud()
+  const path = `/v2.1/servers/${await built(nova)}`
+  const other = { 'X-Auth-Token': 'demo:other' }
+  const codes = await Promise.all([path, `DELETE ${path}`, path].map(async (line, at) =>
+    (await nova.ask(line, undefined, at < 2 ? other : {}))[0]))
+  same([codes, await nova.ask('/v2.1/servers', undefined, other)],
+    [[404, 404, 200], [200, { servers: [] }]])
+})
+
+compute('authtoken takes identity headers from nobody else', async () => {
+  useStore(new MemoryStore())
+  const app = new AuthToken(wsgify(({ environ }) => [environ['HTTP_X_USER_ID'] ?? null,
+    environ['HTTP_X_ROLES'] ?? null, environ['HTTP_X_IDENTITY_STATUS'] ?? null]),
+  { delayAuthDecision: 'true' })
+  const headers =
+    { 'X-User-Id': 'admin', 'X-Roles': 'admin', 'X-Identity-Status': 'Confirmed' }
+  same(await brief(app, '/servers', { headers }), [200, '[null,null,"Invalid"]'])
+})
+
 compute('a regular expression that takes years is a 400', async () => {
   const { ask } = await cloud()
   await ask('POST /v2.1/servers', named(`${'a'.repeat(40)}!`))
@@ -5507,11 +5527,12 @@ compute('generator extensions run around a method, functions after', async () =>
   const adds = descriptor('x', { getControllerExtensions: () => [
     new ControllerExtension(adds, 'things', controller),
     new ControllerExtension(adds, 'things', second),
+    new ControllerExtension(adds, 'things', { wsgiExtensions: { index: said('two') } }),
     new ControllerExtension(adds, 'nothing', controller)] })
   let app: Application = hello
   const lines = await warnings(async () => { app = await things(adds) })
   same([await brief(app, '/things'), order],
-    [[200, '{"said":["index","around","one"]}'], ['before']])
+    [[200, '{"said":["index","two","around","one"]}'], ['before']])
   same(lines, ['Extension "x" extends "nothing", which is not there; that part is '
     + 'left out'])
 })
@@ -5569,6 +5590,32 @@ compute('calls are answered by their numbers, and errors keep their names', asyn
   cluster.removeAllListeners('fork')
   same(worker.sent, [{ reply: 1, result: [] }, { reply: 2,
     error: { name: 'NotFound', message: 'Instance x could not be found.' } }])
+})
+
+compute('a worker says what it asks, and when it has passed the answer on', async () => {
+  const { send } = process
+  const sent: unknown[] = []
+  const fails: ((error: Error) => void)[] = []
+  Object.assign(process, { send(message: object, ...rest: unknown[]) {
+    sent.push(message)
+    fails.push(rest[2] as typeof fails[0])
+  } })
+  const db = remote<MemoryStore>()
+  const keys = db.keypairs('u')
+  const [server, lost] = [db.server('p', 'x'), db.server('p', 'y')]
+  const rest = Promise.all([rejects(server, /^NotFound: not here$/),
+    rejects(lost, /^Error: Error: closed$/)])
+  process.emit('message', { reply: 1, result: [] }, undefined)
+  process.emit('message', { reply: 2, error: { name: 'NotFound', message: 'not here' } },
+    undefined)
+  process.emit('message', { other: 1 }, undefined)
+  fails[2]?.(new Error('closed'))
+  await Promise.all([keys, rest, tick()])
+  process.removeAllListeners('message')
+  process.send = send as never
+  same(sent, [['keypairs', ['u']], ['server', ['p', 'x']], ['server', ['p', 'y']]]
+    .map(([method, args], at) => ({ call: at + 1, method, args }) as object)
+    .concat([{ ack: 1 }, { ack: 2 }, { ack: 3 }]))
 })
 
 const DEMO = { projectId: 'p', name: 'demo' } as ServerRequest
