@@ -5392,6 +5392,16 @@ compute('pages go on where they ended, with the other keys of the query', async 
   assert.match(next, /^http:\/\/localhost\/v2.1\/servers\?name=demo&limit=2&marker=/)
 })
 
+compute('an application that was given no store has one', async () => {
+  useStore(undefined)
+  const app = await new Loader(NOVA_INI, { globalConf: { auth_strategy: 'noauth2' } })
+    .loadApp('osapi_compute')
+  const headers = { 'X-Auth-Token': `demo:${PROJECT}` }
+  const json = { server: WANTED }
+  same([(await brief(app, 'POST /v2.1/servers', { headers, json }))[0],
+    (await brief(app, '/v2.1/servers', { headers }))[1].includes('"demo"')], [202, true])
+})
+
 compute('nobody sees what belongs to another project', async () => {
   const nova = await cloud()
   const path = `/v2.1/servers/${await built(nova)}`

@@ -89,12 +89,10 @@ async function serveAll(options: Options, loader: Loader): Promise<void> {
   await launcher.wait()
 }
 
-/** One truth for all: here if this is the launcher's process, else by messages. */
+/** One truth for all: the launcher's, which its workers ask. */
 function openStore(buildMs: number): void {
-  if (cluster.isWorker) return useStore(remote())
-  const db = new MemoryStore({ buildMs })
-  useStore(db)
-  serveCalls(db)
+  if (cluster.isWorker) useStore(remote())
+  else serveCalls(new MemoryStore({ buildMs }))
 }
 
 // The launcher loads the app as well, so that a bad ini is seen before there are workers.

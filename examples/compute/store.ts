@@ -4,6 +4,7 @@
 
 import { NovaException } from './exception.ts'
 import { errorFor } from './fault.ts'
+import { MemoryStore } from './memory.ts'
 
 export interface Token {
   readonly id: string
@@ -86,13 +87,10 @@ export interface Store {
 let current: Store | undefined
 
 /** The store of this process, as `nova.db` is a module that everybody calls. */
-export function store(): Store {
-  if (current) return current
-  throw new Error('There is no store yet; pass one to useStore() before the first request')
-}
+export function store(): Store { return current ??= new MemoryStore() }
 
-/** Called once, by who starts the API: nova-api.ts, or a test. */
-export function useStore(other: Store): void { current = other }
+/** Another one; called before the first request, by nova-api.ts or a test. */
+export function useStore(other: Store | undefined): void { current = other }
 
 /** What the store refuses becomes the HTTP error of its code, as in nova's controllers. */
 export async function orHTTPError<T>(answer: Promise<T>): Promise<T> {
