@@ -25,7 +25,8 @@ import * as assert from 'uvu/assert'
 import { replay } from './conformance/run.ts'
 import {
   APIRouter, APIRouterV21, AuthToken, ComputeExtensionManager, ControllerExtension,
-  type ExtensionDescriptor, ExtensionManager, loadStandardExtensions, type ProjectMapper,
+  type ExtensionDescriptor, ExtensionManager, loadStandardExtensions,
+  NovaKeystoneContext, type ProjectMapper, type RequestContext,
   Resource as NovaResource, ResourceExtension,
 } from './examples/compute/nova.ts'
 import { MemoryStore } from './examples/compute/memory.ts'
@@ -5390,6 +5391,23 @@ compute('pages go on where they ended, with the other keys of the query', async 
   const [first, next] = await page('/v2.1/servers?name=demo&limit=2')
   same([first, await page(next)], [['demo-3', 'demo-2'], [['demo-1'], '']])
   assert.match(next, /^http:\/\/localhost\/v2.1\/servers\?name=demo&limit=2&marker=/)
+})
+
+rows<[headers: Conf, code: number, seen: string]>(compute, [
+  [{ 'X-User-Id': 'u', 'X-Project-Id': 'p', 'X-Roles': 'member, admin' }, 200,
+    '["u","p",["member","admin"],true]'],
+  [{ 'X-User': 'u', 'X-Tenant-Id': 'p', 'X-Role': 'member' }, 200,
+    '["u","p",["member"],false]'],
+  [{ 'X-User-Id': 'u' }, 200, '["u",null,[],false]'],
+  [{ 'X-Project-Id': 'p' }, 401, '{"unauthorized":{"code":401,"message":"The request you '
+    + 'have made requires authentication."}}'],
+], ([headers]) => `keystonecontext of ${show(headers)}`,
+async ([headers, code, seen]) => {
+  const app = new NovaKeystoneContext(wsgify(({ environ }) => {
+    const context = environ['nova.context'] as RequestContext
+    return [context.userId, context.projectId, context.roles, context.isAdmin]
+  }))
+  same(await brief(app, '/servers', { headers }), [code, seen])
 })
 
 compute('an application that was given no store has one', async () => {

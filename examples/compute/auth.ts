@@ -88,13 +88,15 @@ function makeContext(req: Request, who: Who): RequestContext {
   }
 }
 
-/** [filter:keystonecontext]: from authtoken's headers to nova.context. */
+/** [filter:keystonecontext]: from authtoken's headers, or older names, to nova.context. */
 export class NovaKeystoneContext extends Middleware {
   override processRequest(req: Request): Fault | undefined {
-    const userId = req.headers.get('X-User-Id')
+    const { headers } = req
+    const userId = headers.get('X-User-Id') ?? headers.get('X-User')
     if (!userId) return isDiscovery(req) ? undefined : unauthorized(req)
-    const projectId = req.headers.get('X-Project-Id') ?? null
-    const roles = (req.headers.get('X-Roles') ?? '').split(',').filter(Boolean)
+    const projectId = headers.get('X-Project-Id') ?? headers.get('X-Tenant-Id')
+    const roles = (headers.get('X-Roles') ?? headers.get('X-Role') ?? '').split(',')
+      .map((role) => role.trim()).filter(Boolean)
     req.environ['nova.context'] = makeContext(req, { userId, projectId, roles })
     return undefined
   }
