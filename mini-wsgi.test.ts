@@ -5217,11 +5217,11 @@ const IMAGE = '70a599e0-31e7-49b7-b260-868f441e862b'
 const WANTED = { name: 'demo', flavorRef: '1', imageRef: IMAGE }
 
 /** A new cloud: its application, and what `ask` gets from it as [code, JSON]. */
-async function cloud(strategy = 'noauth2'): Promise<{
+async function cloud(strategy = 'noauth2', buildMs = 5): Promise<{
   db: MemoryStore
   ask: (line: string, json?: unknown, more?: Conf) => Promise<[number, unknown]>
 }> {
-  const db = new MemoryStore({ buildMs: 5 })
+  const db = new MemoryStore({ buildMs })
   useStore(db)
   const app = await new Loader(NOVA_INI, { globalConf: { auth_strategy: strategy } })
     .loadApp('osapi_compute')
@@ -5283,7 +5283,7 @@ compute('the article\'s own request: a token of the v2.0 API', async () => {
 })
 
 compute('a server is built after the answer; views follow the version', async () => {
-  const { ask } = await cloud()
+  const { ask } = await cloud('noauth2', 200)
   const [, made] = await ask('POST /v2.1/servers', { server: WANTED })
   const { id } = (made as { server: { id: string } }).server
   const view = async (version: string): Promise<Record<string, unknown>> => {
@@ -5292,7 +5292,7 @@ compute('a server is built after the answer; views follow the version', async ()
     return (body as { server: Record<string, unknown> }).server
   }
   const young = await view('2.1')
-  await tick()
+  while ((await view('2.1'))['status'] === 'BUILD') await tick()
   const [old, last] = [await view('2.8'), await view('latest')]
   same([young['status'], old['status'], 'locked' in old, last['locked'], last['tags']],
     ['BUILD', 'ACTIVE', false, false, []])
@@ -5697,6 +5697,7 @@ const novaApi = (flags: string, use: (it: { url: string; text: () => string
     })
   }
   child.on('exit', (code) => { resolve([code, text]) })
+  process.on('exit', () => { child.kill('SIGKILL') }) // where a test gave it up
 })
 
 compute('nova-api --describe prints the layers, and ends', async () => {
