@@ -4048,6 +4048,57 @@ serving('what is no request waits for the answer before it, and has none', async
   same(answer.replace(/HTTP[^]*?\r\n\r\n/g, '|'), '|/slow')
 })
 
+rows<[what: string, text: string]>(serving, [
+  ['a chunk that is none', `${KEPT}Transfer-Encoding: chunked\r\n\r\nzz\r\n`],
+  ['CONNECT', 'CONNECT a:1 HTTP/1.1\r\nHost: a\r\n\r\n'],
+], ([what]) => `${what} cuts no answer before it`, async ([, text]) => {
+  const { passed, open } = gate()
+  const app = gated(passed, () => { setTimeout(open, 50) })
+  const answer = await serve(app, (port) =>
+    talk(port, `GET /slow HTTP/1.1\r\nHost: a\r\n\r\n${text}`))
+  assert.match(answer, /^HTTP\/1.1 200 [^]*\r\n\r\n\/slow/)
+})
+
+serving('CONNECT is refused, not only hung up on', async () => {
+  const answer = await serve(hello, (port) => talk(port, http('CONNECT a:1')))
+  same(answer.slice(0, 12), 'HTTP/1.1 400')
+})
+
+serving('BUG: 100 Continue does not come in the middle of another answer', async () => {
+  const [{ passed, open }, asked] = [gate(), gate()]
+  const app: Application = wsgify(async (req) => {
+    if (req.method === 'GET') await passed
+    else asked.open()
+    return new Response({ body: bytesOf(req.method) })
+  })
+  const answer = await serve(app, (port) => {
+    void asked.passed.then(open)
+    return talk(port, 'GET / HTTP/1.1\r\nHost: a\r\n\r\n'
+      + http('POST /', ['Expect: 100-continue', 'Content-Length: 1'], 'x'))
+  })
+  same(answer.replace(/HTTP[^]*?\r\n\r\n/g, '|'), '|GET|POST')
+})
+
+serving('who goes on after a refusal is refused once', async () => {
+  const warned: string[] = []
+  const note = ({ message }: Error): void => { warned.push(message) }
+  process.on('warning', note)
+  const { passed, open } = gate()
+  const app = gated(passed, () => { setTimeout(open, 100) })
+  await serve(app, (port) => new Promise<void>((resolve) => {
+    const socket = dial(port, '127.0.0.1', async () => {
+      socket.write('GET /slow HTTP/1.1\r\nHost: a\r\n\r\nwhat?\r\n\r\n')
+      for (let count = 0; count < 20; count++) {
+        await new Promise((later) => { setTimeout(later, 2) })
+        socket.write('what?\r\n\r\n')
+      }
+    })
+    socket.on('error', () => {}).on('close', () => { resolve() }).resume()
+  }))
+  process.off('warning', note)
+  same(warned, [])
+})
+
 serving('a body that breaks after its answer has no second one', async () => {
   const answer = await serve(hello, (port) => new Promise<string>((resolve) => {
     let text = ''

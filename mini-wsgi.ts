@@ -4526,7 +4526,10 @@ class NodeHost {
       exchange.isHeld = isAsked
       return exchange.run(answerTo(error, exchange.environ))
     }
-    if (isAsked) res.writeContinue()
+    if (isAsked && res.socket) res.writeContinue()
+    else if (isAsked) { // not in the middle of the answer before it
+      res.once('socket', () => { if (!res.headersSent) res.writeContinue() })
+    }
     // Without a body: what nobody reads Node drains, which costs more than all of ours.
     if (exchange.length === 0) req.read()
     exchange.run(this.#app)
@@ -4938,9 +4941,15 @@ export async function makeServer(
   server.on('request', handle)
   server.on('checkContinue', handleAsked)
   server.on('connection', (socket: NodeSocket) => { node.line(socket) })
-  server.on('clientError', ({ code = '' }: { code?: string }, socket: NodeSocket) => {
+  const refused = new WeakSet<NodeSocket>() // Node tells it of every further chunk
+  const refuse = ({ code = '' }: { code?: string }, socket: NodeSocket): void => {
+    if (refused.has(socket)) return
+    refused.add(socket)
+    socket.on('error', () => {}) // without which one would end the process
     answerClientError(code, socket, node.line(socket).last?.res)
-  })
+  }
+  server.on('clientError', refuse)
+  server.on('connect', refuse) // Node would hang up, also on the requests before it
   await listen(server, host, port)
   return new WSGIServer(server, node, options.gracefulShutdownTimeout ?? 30)
 }
@@ -4982,8 +4991,10 @@ function answerClientError(code: string, socket: NodeSocket, res?: NodeResponse)
   const isPending = res !== undefined && !res.writableFinished
   if (isPending && res.req.complete) {
     res.once('finish', () => { socket.end('') })
-  } else if (res && !res.req.complete && !(isPending && res.socket)) {
-    socket.destroy() // it has its answer, or stands in line for it
+  } else if (isPending && !res.socket) { // it waits for its turn
+    res.once('socket', () => { answerClientError(code, socket, res) })
+  } else if (res && !res.req.complete && !isPending) {
+    socket.destroy() // it has its answer
   } else if (socket.writable) {
     const status = CLIENT_ERRORS[code] ?? '400 Bad Request'
     socket.end(isPending && res.headersSent ? ''
@@ -5006,11 +5017,6 @@ interface NodeProcess {
   on(event: string, listener: (reason: unknown) => void): unknown
   off(event: string, listener: (reason: unknown) => void): unknown
   exit(code: number): unknown
-}
-
-interface NodeTimers {
-  setImmediate(run: () => void): unknown
-  setTimeout(run: () => void, ms: number): { unref(): unknown }
 }
 
 /** A server that listens, made by makeServer. */
@@ -5054,13 +5060,12 @@ class WSGIServer {
     this.#host.isStopping = true // from now on the last answer says "Connection: close"
     const { Server } = builtin<{ Server: { prototype: NodeServer } }>('node:net')
     Server.prototype.close.call(this.#server) // http's own cuts who writes just now
-    const { setImmediate } = builtin<NodeTimers>('node:timers')
-    const sweep = setInterval(() => setImmediate(() => { // what has come is read before
+    const sweep = setInterval(() => setTimeout(() => { // what has come is read before
       this.#server.closeIdleConnections() // those that were never used are busy to Node
       for (const [socket, { last }] of lines) {
         if (!last && socket.bytesRead === 0) socket.destroy()
       }
-    }), IDLE_TIME)
+    }, 0), IDLE_TIME)
     const cut = setTimeout(() => {
       areAllAnswered = this.inFlight === 0
       for (const [socket] of lines) socket.destroy()
@@ -5207,7 +5212,8 @@ export class ProcessLauncher {
     if (await this.#service?.server?.shutdown() === false) this.#process.exit(0)
     if (this.#service) {
       this.#cluster.worker?.disconnect() // once the parent gives us no more connections
-      const { setTimeout } = builtin<NodeTimers>('node:timers')
+      const { setTimeout } = builtin<{
+        setTimeout(run: () => void, ms: number): { unref(): unknown } }>('node:timers')
       setTimeout(() => { this.#process.exit(0) }, 2000).unref() // if something keeps us
     }
     const graces = this.#posts.map(({ service: { options } }) =>
