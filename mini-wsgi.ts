@@ -4941,15 +4941,12 @@ export async function makeServer(
   server.on('request', handle)
   server.on('checkContinue', handleAsked)
   server.on('connection', (socket: NodeSocket) => { node.line(socket) })
-  const refused = new WeakSet<NodeSocket>() // Node tells it of every further chunk
-  const refuse = ({ code = '' }: { code?: string }, socket: NodeSocket): void => {
+  const refused = new WeakSet<NodeSocket>() // Node tells it of each further chunk
+  server.on('clientError', ({ code = '' }: { code?: string }, socket: NodeSocket) => {
     if (refused.has(socket)) return
     refused.add(socket)
-    socket.on('error', () => {}) // without which one would end the process
     answerClientError(code, socket, node.line(socket).last?.res)
-  }
-  server.on('clientError', refuse)
-  server.on('connect', refuse) // Node would hang up, also on the requests before it
+  })
   await listen(server, host, port)
   return new WSGIServer(server, node, options.gracefulShutdownTimeout ?? 30)
 }
@@ -4990,18 +4987,23 @@ const listen = (server: NodeServer, host: string, port: number): Promise<void> =
 function answerClientError(code: string, socket: NodeSocket, res?: NodeResponse): void {
   const isPending = res !== undefined && !res.writableFinished
   if (isPending && res.req.complete) {
-    res.once('finish', () => { socket.end('') })
+    res.once('finish', () => { endWith('', socket) })
   } else if (isPending && !res.socket) { // it waits for its turn
     res.once('socket', () => { answerClientError(code, socket, res) })
   } else if (res && !res.req.complete && !isPending) {
     socket.destroy() // it has its answer
   } else if (socket.writable) {
     const status = CLIENT_ERRORS[code] ?? '400 Bad Request'
-    socket.end(isPending && res.headersSent ? ''
-      : `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`)
-    const timer = setTimeout(() => { socket.destroy() }, DRAIN_TIME)
-    socket.on('close', () => { clearTimeout(timer) })
+    endWith(isPending && res.headersSent ? ''
+      : `HTTP/1.1 ${status}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n`, socket)
   }
+}
+
+/** A client that does not hang up then is cut. */
+function endWith(text: string, socket: NodeSocket): void {
+  socket.end(text)
+  const timer = setTimeout(() => { socket.destroy() }, DRAIN_TIME)
+  socket.on('close', () => { clearTimeout(timer) })
 }
 
 const CLIENT_ERRORS: Readonly<Record<string, string>> = {
