@@ -4502,8 +4502,8 @@ class NodeHost {
   readonly lines: Map<NodeSocket, NodeLine> = new Map()
   readonly byteLength: (text: string) => number =
     builtin<{ Buffer: Pick<NodeHost, 'byteLength'> }>('node:buffer').Buffer.byteLength
-  readonly setImmediate: NodeTimers['setImmediate'] =
-    builtin<NodeTimers>('node:timers').setImmediate
+  readonly setImmediate: (run: () => void) => unknown =
+    builtin<Pick<NodeHost, 'setImmediate'>>('node:timers').setImmediate
   isStopping = false
   readonly #app: Application
   readonly #limits: Limits
@@ -5258,7 +5258,7 @@ export class ProcessLauncher {
     const send = process.send.bind(process)
     let passed: { close(): unknown } | undefined // the last connection it was given
     process.send = (message, connection, ...rest) => {
-      passed = connection ?? passed
+      if (isObject(connection)) passed = connection // else it is a program's callback
       return send(message, connection, ...rest)
     }
     return new Promise((resolve) => {
