@@ -36,7 +36,7 @@ export function serveCalls(target: Target): void {
       const lost = (): void => { target.lost(method, args, reply.result) }
       if (!worker.isConnected()) return lost()
       open.set(call, lost)
-      worker.send(reply, () => {})                      // it may die in this moment
+      worker.send(reply, undefined, undefined, () => {})     // it may die in this moment
     })
     worker.on('disconnect', () => { for (const lost of open.values()) lost() })
   })
