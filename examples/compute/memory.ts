@@ -25,6 +25,7 @@ const RETRY_TIME = 10_000
 // Records are never changed, only replaced: who has read one keeps what he read. Between
 // reading and writing there is no await, or clients could overwrite each other.
 export class MemoryStore implements Store, Target {
+  readonly once = 'createServers'
   readonly #compute: ComputeService
   readonly #tokens = new Map<string, Token>()
   readonly #servers = new Map<string, Server>()
@@ -67,8 +68,8 @@ export class MemoryStore implements Store, Target {
    * Nobody knows of these servers: their worker died first. A client whose connection
    * breaks asks once more, and then he is given them, not a second set.
    */
-  lost(method: string, [wanted]: readonly unknown[], result: unknown): void {
-    if (method !== 'createServers' || !Array.isArray(result)) return
+  lost([wanted]: readonly unknown[], result: unknown): void {
+    if (!Array.isArray(result)) return                  // it was an error, or nothing
     const key = JSON.stringify(wanted)
     this.#lost.set(key, result as Server[])
     setTimeout(() => { this.#lost.delete(key) }, RETRY_TIME).unref()

@@ -4,7 +4,8 @@
 //     worker    {"call": 7, "method": "server", "args": ["0de4..", "42"]}
 //     launcher  {"reply": 7, "result": {"id": "42", ..}}
 //           or  {"reply": 7, "error": {"name": "NotFound", "message": ".."}}
-//     worker    {"ack": 7}                     now the client has been told as well
+//           or, of what is done once, {"reply": 7, "result": [..], "confirm": true}
+//     worker    {"ack": 7}                               now its client has been told
 
 import cluster from 'node:cluster'
 import * as exceptions from './exception.ts'
@@ -15,30 +16,51 @@ interface Reply {
   readonly reply: number
   readonly result?: unknown
   readonly error?: Failure | undefined
+  readonly confirm?: true
 }
 interface Ack { readonly ack: number }
 
 /** What workers may call: any of its methods. */
 export interface Target {
-  /** A worker died before it could tell its client this result. */
-  lost(method: string, args: readonly unknown[], result: unknown): void
+  /** A method that makes something: who asks again must not have it done again. */
+  readonly once: string
+  /** A worker died before it could tell its client what that method has made. */
+  lost(args: readonly unknown[], result: unknown): void
 }
 
 /** In the launcher, before it has workers: answers their calls. */
 export function serveCalls(target: Target): void {
+  const untold = new Map<string, Promise<void>>()       // what is made once: until it is told
   cluster.on('fork', (worker) => {
-    const open = new Map<number, () => void>()          // answered, not acknowledged
+    const open = new Map<number, (isTold: boolean) => void>()
     worker.on('message', async (message: Call | Ack) => {
-      if ('ack' in message) open.delete(message.ack)
+      if ('ack' in message) open.get(message.ack)?.(true)
       if (!('call' in message)) return
-      const { call, method, args } = message
-      const reply = await answer(target, message)
-      const lost = (): void => { target.lost(method, args, reply.result) }
-      if (!worker.isConnected()) return lost()
-      open.set(call, lost)
+      const isOnce = message.method === target.once
+      const reply = isOnce ? await once(message) : await answer(target, message)
       worker.send(reply, undefined, undefined, () => {})     // it may die in this moment
     })
-    worker.on('disconnect', () => { for (const lost of open.values()) lost() })
+    worker.on('disconnect', () => { for (const end of open.values()) end(false) })
+
+    // The same may be asked for by another worker, whose client has lost a first one: it
+    // waits until it is known whether that one could still tell.
+    async function once(message: Call): Promise<Reply> {
+      const { call, args } = message
+      const key = JSON.stringify(args)
+      while (untold.has(key)) await untold.get(key)
+      let free = (): void => {}
+      untold.set(key, new Promise((resolve) => { free = resolve }))
+      const reply = await answer(target, message)
+      const end = (isTold: boolean): void => {
+        if (!isTold) target.lost(args, reply.result)
+        open.delete(call)
+        untold.delete(key)
+        free()
+      }
+      if (worker.isConnected()) open.set(call, end)
+      else end(false)
+      return { ...reply, confirm: true }
+    }
   })
 }
 
@@ -81,12 +103,12 @@ class RpcClient {
 
   // Whoever waits goes on at once, and his answer to the client is written before the
   // next turn of the event loop: until then, dying loses it.
-  #take({ reply, result, error }: Reply): void {
+  #take({ reply, result, error, confirm }: Reply): void {
     const waiting = this.#waiting.get(reply)
     this.#waiting.delete(reply)
     if (error) waiting?.reject(revive(error))
     else waiting?.resolve(result)
-    setImmediate(() => { this.#send({ ack: reply }, () => {}) })
+    if (confirm) setImmediate(() => { this.#send({ ack: reply }, () => {}) })
   }
 
   #send(message: Call | Ack, failed: (error: Error) => void): void {
