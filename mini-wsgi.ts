@@ -586,7 +586,7 @@ function parseForm(bytes: Uint8Array, type: string): Promise<FormData> {
   }
   const body = isMultipart ? trimmed(bytes, type) : bytes
   return new globalThis.Response(body as ReturnType<Uint8Array['slice']>,
-    { headers: { 'Content-Type': type } }).formData()
+    { headers: { 'Content-Type': type } }).formData() as Promise<FormData>
 }
 
 /** RFC 2046 allows text around the boundaries; the platform's parsers do not. */
@@ -1646,10 +1646,10 @@ const isVariable = (part: Part): part is Variable => typeof part !== 'string'
 
 // What is not plain text: \{ for the character, a variable in braces, or one of the older
 // kinds. A requirement balances its braces, but for \} and those in [...].
-const TEMPLATE_TOKEN = /* @__PURE__ */ new RegExp(String.raw`\\([\\:*{}])`
+const TEMPLATE_TOKEN = /* @__PURE__ */ (() => new RegExp(String.raw`\\([\\:*{}])`
   + String.raw`|\{(\.?)([^:{}\\]*)`
   + String.raw`(?::((?:\\.|\[(?:\\.|[^\]\\])*\]|\{[^{}]*\}|[^{}[\\])*))?\}`
-  + String.raw`|([:*])(?:\(([^)]*)\)|([^/,;.#{}:*-]*))|\{`, 'gs')
+  + String.raw`|([:*])(?:\(([^)]*)\)|([^/,;.#{}:*-]*))|\{`, 'gs'))()
 
 const NO_REQUIREMENTS: Requirements = {}
 
@@ -1775,7 +1775,7 @@ class Entry {
 }
 
 /** No number: a small integer, which is quicker to compare than Infinity. */
-const NONE = 2 ** 30 - 1
+const NONE = 0x3fffffff
 
 /** The routes that answer a method; what was found is read before the next find(). */
 class RouteTable {
@@ -2735,6 +2735,14 @@ const isGiven = (value: unknown): boolean => value !== undefined && value !== nu
 
 type RouteHandler<P extends string> = (req: Request, params: PathParams<P>) => unknown
 
+/** The match names an application, wsgify calls it. (tsc drops a static field's PURE.) */
+const dispatch: Wsgified<[], unknown> = /* @__PURE__ */ wsgify((req) => {
+  const { controller = new HTTPNotFound() } = req.urlvars
+  if (isApplication(controller)) return controller
+  throw new TypeError(`The route ${req.environ['routes.route']?.routepath} has ${
+    show(controller)} as controller; give connect() an application`)
+})
+
 /**
  * Sends each request to the controller of its route (nova.wsgi.Router). A path without
  * the method is 405, HEAD falls back to GET, OPTIONS answers Allow.
@@ -2747,15 +2755,7 @@ type RouteHandler<P extends string> = (req: Request, params: PathParams<P>) => u
  * [res.statusCode, res.headers.get('Allow')] //=> [405, 'GET, HEAD, OPTIONS']
  */
 export class Router {
-  /** The whole of dispatching: the match names an application, which wsgify calls. */
-  static readonly _dispatch: Wsgified<[], unknown> = /* @__PURE__ */ wsgify((req) => {
-    const { controller } = req.urlvars
-    if (controller === undefined) return new HTTPNotFound()
-    if (isApplication(controller)) return controller
-    throw new TypeError(`The route ${req.environ['routes.route']?.routepath} has ${
-      show(controller)} as controller; give connect() an application`)
-  })
-
+  static readonly _dispatch: Wsgified<[], unknown> = dispatch
   readonly map: Mapper
   readonly _router: RoutesMiddleware
 
