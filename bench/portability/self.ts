@@ -1,0 +1,3 @@
+import { checkHere } from './app.ts'
+
+checkHere().then(console.log)
