@@ -2713,8 +2713,8 @@ export class URLGenerator {
   }
 
   #complete(path: string, { qualified, protocol, anchor, host }: Vars): string {
-    const url = path + (isGiven(anchor) ? `#${quoteUrl(anchor)}` : '')
-    if (!host && !isGiven(protocol) && !qualified) return url
+    const url = path + ((anchor ?? null) === null ? '' : `#${quoteUrl(anchor)}`)
+    if (!host && (protocol ?? null) === null && !qualified) return url
     const { SERVER_NAME: name = '', SERVER_PORT: port = '' } = this.environ
     const scheme = this.environ['wsgi.url_scheme'] ?? 'http'
     const isUsual = port === (scheme === 'https' ? '443' : '80')
@@ -2724,8 +2724,6 @@ export class URLGenerator {
     return `${start}//${String(target).replace(/\/$/, '')}/${url.replace(/^\/+/, '')}`
   }
 }
-
-const isGiven = (value: unknown): boolean => value !== undefined && value !== null
 
 // 7. Routing apps ───────────────────────────────────────────────────────────────────────
 // Arrives: environ with PATH_INFO '/servers/42'. Leaves: the same environ with the match
@@ -4526,10 +4524,8 @@ class NodeHost {
       exchange.isHeld = isAsked
       return exchange.run(answerTo(error, exchange.environ))
     }
-    if (isAsked && res.socket) res.writeContinue()
-    else if (isAsked) { // not in the middle of the answer before it
-      res.once('socket', () => { if (!res.headersSent) res.writeContinue() })
-    }
+    if (isAsked && res.socket) res.writeContinue() // else after the answers before it
+    else if (isAsked) res.once('socket', () => res.headersSent || res.writeContinue())
     // Without a body: what nobody reads Node drains, which costs more than all of ours.
     if (exchange.length === 0) req.read()
     exchange.run(this.#app)
