@@ -4552,13 +4552,19 @@ serving('BUG: a JSON text of nine million characters is read', async () => {
 const COMPILED_URL = new URL('mini-wsgi.js', import.meta.url).href
 const PROGRAM = `
 import { ProcessLauncher, WSGIService, wsgify } from '${COMPILED_URL}'
+import cluster from 'node:cluster'
 import { createServer } from 'node:net'
+cluster.on('message', (worker, text) => { worker.send(text + process.pid, () => {}) })
 const [port, fault, grace] = process.argv.slice(2)
 if (process.env.MINI_WSGI_SERVICE) createServer().listen(0, '127.0.0.1').unref()
 if (fault === 'timer' && process.env.MINI_WSGI_SERVICE) setInterval(() => {}, 1000)
 if (fault === 'broken' && process.env.MINI_WSGI_SERVICE) throw new Error('broken')
 const app = wsgify(async (req) => {
   if (req.path === '/slow') await new Promise((resolve) => setTimeout(resolve, 300))
+  if (req.path === '/parent') return new Promise((resolve) => {
+    process.once('message', resolve)
+    process.send('heard by ')
+  })
   if (req.path === '/long') await new Promise((resolve) => setTimeout(resolve, 60000))
   return String(process.pid)
 })
@@ -4655,6 +4661,18 @@ serving('a killed worker is followed by another on the same port', () =>
     process.kill(Number(pids[0]), 'SIGKILL')
     await said(new RegExp(`Worker ${pids[0]} of one ended: SIGKILL`))
     same((await pidsAt(port, 1, pids)).length, 1)
+  }))
+
+serving('workers and their parent talk as node:cluster lets them', () =>
+  launch(['0', 'single'], async ({ child, port, exit, said }) => {
+    const [pid] = await pidsAt(port, 1)
+    const answer = parsed(await talk(port, http('GET /parent')))[2]
+    same(answer, `heard by ${child.pid}`)
+    process.kill(Number(pid), 'SIGKILL')
+    await said(/ended: SIGKILL/)
+    await pidsAt(port, 1)
+    child.kill('SIGTERM')
+    same(await exit, 0)
   }))
 
 serving('SIGHUP replaces all workers, and no request notices', () =>

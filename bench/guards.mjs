@@ -118,6 +118,7 @@ const GUARDS = [
   ['19. but not who is killed', 'signal ? 4 : 5', '5', { tests: PROCESSES }],
   ['19. a failed start ends the worker', '      this.#process.exit(1)', '      //', { tests: PROCESSES }],
   ['19. its connection does not hang', '        if (signal ?? code) passed?.close()', '        //', { tests: PROCESSES }],
+  ['19. what programs send is theirs', `if (message?.act === 'newconn') passed`, 'passed', { tests: PROCESSES }],
   ['19. a port in use is fatal', '    if (isPrimary) await (await service.start(new HTTPServiceUnavailable())).shutdown(0)\n', NONE, { tests: PROCESSES }],
   ['19. a port in use is clear', 'Cannot listen on ${host}:${port}', 'Cannot listen'],
   ['19. SIGHUP is answered', 'SIGHUP: () => { this', 'SIGHUP: () => {}, SIGPWR: () => { this', { tests: PROCESSES }],
