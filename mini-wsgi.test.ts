@@ -3994,13 +3994,6 @@ rows<[what: string, length: string]>(serving, [['more', '4'], ['fewer', '6']],
   })
 
 const KEPT = 'POST / HTTP/1.1\r\nHost: a\r\n'
-serving('a body that turns out too long is the last on its connection', async () => {
-  const answer = await serve(read, (port) => talk(port,
-    `${KEPT}Transfer-Encoding: chunked\r\n\r\n6\r\nxxxxxx\r\n6\r\nxxxxxx\r\n`),
-  { maxBody: 10 })
-  assert.match(answer, /^HTTP\/1.1 413 [^]*\r\nConnection: close\r\n/)
-})
-
 /** Runs `use` while five seconds are fifty milliseconds. */
 async function hurried(use: () => Promise<void>): Promise<void> {
   const { setTimeout } = globalThis
@@ -4009,6 +4002,14 @@ async function hurried(use: () => Promise<void>): Promise<void> {
   globalThis.setTimeout = quick as typeof setTimeout
   await use().finally(() => { globalThis.setTimeout = setTimeout })
 }
+
+serving('a body that turns out too long is the last on its connection', () =>
+  hurried(async () => {
+    const answer = await serve(read, (port) => talk(port,
+      `${KEPT}Transfer-Encoding: chunked\r\n\r\n6\r\nxxxxxx\r\n6\r\nxxxxxx\r\n`),
+    { maxBody: 10 })
+    assert.match(answer, /^HTTP\/1.1 413 [^]*\r\nConnection: close\r\n/)
+  }))
 
 serving('who is told 413 and sends no more has five seconds', () => hurried(async () => {
   const answer = await serve(read, (port) => talk(port,

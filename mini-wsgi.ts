@@ -5212,7 +5212,7 @@ export class ProcessLauncher {
       this.#cluster.worker?.disconnect() // once the parent gives us no more connections
       const { setTimeout } = builtin<{
         setTimeout(run: () => void, ms: number): { unref(): unknown } }>('node:timers')
-      setTimeout(() => { this.#process.exit(0) }, 2000).unref() // if something keeps us
+      setTimeout(() => { this.#process.exit(0) }, 1000).unref() // if something keeps us
     }
     const graces = this.#posts.map(({ service: { options } }) =>
       options.gracefulShutdownTimeout ?? 30)
