@@ -5234,7 +5234,7 @@ export class ProcessLauncher {
 
   /** Gives a post a worker that serves; the more of them failed in a row, the later. */
   async #fill(post: Post): Promise<void> {
-    for (; post.failures < 5; post.failures++) {
+    while (post.failures < 5) {
       const pause = post.failures && 50 * 2 ** post.failures
       await new Promise((resolve) => { setTimeout(resolve, pause) })
       if (await this.#start(post)) return
@@ -5258,7 +5258,7 @@ export class ProcessLauncher {
       return send(message, connection, ...rest)
     }
     return new Promise((resolve) => {
-      let since = 0
+      let since = Infinity
       worker.on('listening', (at: { port: number }) => {
         if (at.port !== port) return // another server of the program
         post.worker?.process.kill('SIGTERM') // its disconnect() would cut idle clients
@@ -5268,13 +5268,15 @@ export class ProcessLauncher {
       })
       const end = (code: unknown, signal?: unknown): void => {
         if (!this.#workers.delete(worker)) return
+        const isEarly = Date.now() - since < 1000 // it may not have listened at all
+        const isRetired = since < Infinity && post.worker !== worker
+        // Those that others kill are followed more slowly, but not given up.
+        const most = /^SIG(KILL|TERM|INT)$/.test(String(signal)) ? 4 : 5
+        if (!isRetired) post.failures = isEarly ? Math.min(post.failures + 1, most) : 0
         resolve(this.#isStopping)
         if (this.#isStopping || post.worker !== worker) return
         if (signal ?? code) passed?.close() // Node waits until the worker says it has it
         console.error(`Worker ${process.pid} of ${name} ended: ${signal ?? code}`)
-        const isEarly = Date.now() - since < 1000
-        // Those that others kill are followed more slowly, but not given up.
-        post.failures = isEarly ? Math.min(post.failures + 1, signal ? 4 : 5) : 0
         void this.#fill(post)
       }
       worker.on('exit', end)
