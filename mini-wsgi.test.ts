@@ -4600,6 +4600,8 @@ interface Launched { child: ChildProcess; port: number; other: number
 const launch = <T>(args: string[], use: (it: Launched) => Promise<T>): Promise<T> =>
   inFolder({ 'program.mjs': PROGRAM }, async (folder) => {
     const child = spawn(process.execPath, [join(folder, 'program.mjs'), ...args])
+    const end = (): unknown => child.kill('SIGKILL') // its workers end with it
+    process.once('exit', end)
     const waiting = new Set<() => void>()
     let text = ''
     for (const stream of [child.stdout, child.stderr]) {
@@ -4622,7 +4624,8 @@ const launch = <T>(args: string[], use: (it: Launched) => Promise<T>): Promise<T
       return await use({ child, port: Number(port), other: Number(other), exit, said,
         text: () => text })
     } finally {
-      child.kill('SIGKILL') // its workers end with it
+      end()
+      process.off('exit', end)
       await exit
     }
   })
