@@ -990,7 +990,8 @@ function wireHeaders(headers: HeaderList, environ: Environ): HeaderList {
  * second slash is escaped (CVE-2024-42353).
  */
 function absoluteLocation(location: string, environ: Environ): string {
-  const clean = location.replace(/[\t\r\n]/g, '')
+  const clean = location.replace(/[\t\r\n]/g, '').replace(/[\ud800-\udfff]/gu, '\ufffd')
+    .replace(/[\0\u0100-\uffff]+/g, encodeURIComponent)
     .replace(/^([/\\])([/\\])/, (both) => both === '//' ? '/%2f' : '/%5c')
   const { hostUrl, path } = new Request(environ)
   if (/^[a-z][a-z0-9+.-]*:/i.test(clean)) return clean
@@ -1317,6 +1318,9 @@ export const HTTPVersionNotSupported: HTTPErrorClass = /* @__PURE__ */ http(505)
 export const HTTPInsufficientStorage: HTTPErrorClass = /* @__PURE__ */ http(507)
 export const HTTPNetworkAuthenticationRequired: HTTPErrorClass = /* @__PURE__ */ http(511)
 
+const byCode = (classes: HTTPErrorClass[]): Map<number, HTTPErrorClass> =>
+  new Map(classes.map((made) => [made.code, made]))
+
 /**
  * From a status code to its class (webob.exc.status_map).
  *
@@ -1338,10 +1342,6 @@ export const statusMap: ReadonlyMap<number, HTTPErrorClass> = /* @__PURE__ */ by
   HTTPBadGateway, HTTPServiceUnavailable, HTTPGatewayTimeout, HTTPVersionNotSupported,
   HTTPInsufficientStorage, HTTPNetworkAuthenticationRequired,
 ])
-
-function byCode(classes: HTTPErrorClass[]): Map<number, HTTPErrorClass> {
-  return new Map(classes.map((made) => [made.code, made]))
-}
 
 // 5. wsgify ─────────────────────────────────────────────────────────────────────────────
 // Arrives: a handler, `(req) => result`. Leaves: an application. Called with environ and
