@@ -4487,7 +4487,7 @@ export function toNode(app: Application | DecoratedMethod): NodeHandler {
 /** A connection. Requests may be pipelined: the next comes before an answer is out. */
 interface NodeLine {
   host: NodeHost; address: string; port: string; scheme: string
-  /** The exchange of the last request that came. */
+  /** The exchange of the last request that came, until its answer is out. */
   last: NodeExchange | undefined
   /** Those that must know when the client goes away. */
   watching: Set<NodeExchange>
