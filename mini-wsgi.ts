@@ -4461,7 +4461,7 @@ interface NodeResponse {
   once: Listen; emit(event: string): unknown
   writeHead(code: number, reason: string, headers: string[]): unknown
   write(chunk: Chunk, written?: () => void): boolean; end(chunk?: Chunk): unknown
-  removeHeader(name: string): unknown; writeContinue(): unknown; destroy(): unknown
+  removeHeader(name: string): unknown; writeContinue(): unknown
 }
 type NodeHandler = (req: NodeRequest, res: NodeResponse) => void
 
@@ -4857,7 +4857,8 @@ class NodeExchange implements ChunkSource {
     this.#finish()
     if (this.res.headersSent || this.#hasFailed) {
       logError(error, this.environ)
-      return void this.res.destroy() // once the answers before it are out
+      const cut = (): void => { this.#req.socket.destroy() }
+      return void (this.res.socket ? cut() : this.res.once('socket', cut)) // its turn
     }
     this.#isOver = false
     this.#hasFailed = true
