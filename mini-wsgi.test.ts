@@ -468,7 +468,7 @@ const HOSTS: [name: string, host: Host][] = [
 const bytesOf = (text: string): Uint8Array => new TextEncoder().encode(text)
 async function* slowly<T>(...values: T[]): AsyncGenerator<T> {
   for (const value of values) {
-    await null
+    await new Promise((resolve) => { setTimeout(resolve) })
     yield value
   }
 }
