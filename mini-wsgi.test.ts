@@ -50,7 +50,7 @@ import type {
 } from './mini-wsgi.ts'
 
 // What the run must come to: a suite or a test that gets lost fails it, at the end.
-const EXPECTED = { suites: 19, tests: 1766 }
+const EXPECTED = { suites: 19, tests: 1767 }
 
 // 0. Helpers ────────────────────────────────────────────────────────────────────────────
 
@@ -3880,6 +3880,14 @@ rows<[what: string, text: string, code: number, options?: ServeOptions]>(serving
 ], ([what, , code]) => `${what}: ${code}`, async ([, text, code, options]) => {
   const answer = await serve(read, (port) => talk(port, text), options)
   same(answer.slice(0, 12), `HTTP/1.1 ${code}`)
+})
+
+serving('toNode: nothing is chunked to HTTP/1.0, even if it takes chunks', async () => {
+  const server = createServer(toNode(answering(slowly('he', 'llo'))))
+  await new Promise<void>((resolve) => { server.listen(0, '127.0.0.1', resolve) })
+  const { port } = server.address() as { port: number }
+  same(parsed(await talk(port, 'GET / HTTP/1.0\r\nTE: chunked\r\n\r\n'))[2], 'hello')
+  server.close()
 })
 
 serving('Expect: 100-continue gets 100, then the answer', async () => {
