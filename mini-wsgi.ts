@@ -4392,7 +4392,7 @@ class StreamInput implements Input {
     while (missing > 0) {
       const chunk = await this.#next()
       if (!chunk) break
-      chunks.push(chunk.subarray(0, missing))
+      chunks.push(chunk.length > missing ? chunk.subarray(0, missing) : chunk)
       if (chunk.length > missing) this.#rest = chunk.subarray(missing)
       missing -= chunk.length
     }
