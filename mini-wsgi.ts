@@ -4444,7 +4444,7 @@ export function fromFetch(
 type Listen = (event: string, listener: (chunk: Uint8Array) => void) => unknown
 interface NodeSocket {
   remoteAddress?: string | undefined; localPort?: number | undefined; encrypted?: boolean
-  destroyed: boolean; writable: boolean; bytesRead: number
+  destroyed: boolean; writable: boolean; bytesRead: number; bytesWritten: number
   on: Listen; end(text: string): unknown; destroy(): unknown
 }
 interface NodeRequest {
@@ -4930,7 +4930,6 @@ export async function makeServer(
     headersTimeout: Math.min(headersTimeout, requestTimeout || Infinity),
     connectionsCheckingInterval: 500, // Node looks for late ones every 30 s (SAFETY 17)
   })
-  server.timeout = idleTimeout
   server.maxHeadersCount = 0 // all of them: Node would hide those after the 1000th
   const node = new NodeHost(app as Application, { maxBody, maxUrlLen })
   const handleAsked: NodeHandler = (req, res) => { node.handle(req, res, true) }
@@ -4945,7 +4944,21 @@ export async function makeServer(
     answerClientError(code, socket, node.line(socket).last?.res)
   })
   await listen(server, host, port)
+  if (idleTimeout > 0) watchIdle(server, node, idleTimeout)
   return new WSGIServer(server, node, options.gracefulShutdownTimeout ?? 30)
+}
+
+/** Cuts who moved no byte for `ms`, or a little longer: one timer for all is cheap. */
+function watchIdle(server: NodeServer, { lines }: NodeHost, ms: number): void {
+  const moved = new WeakMap<NodeSocket, number>()
+  const timer = setInterval(() => {
+    for (const [socket] of lines) {
+      const bytes = socket.bytesRead + socket.bytesWritten
+      if (moved.get(socket) === bytes) socket.destroy()
+      moved.set(socket, bytes)
+    }
+  }, ms)
+  server.on('close', () => { clearInterval(timer) })
 }
 
 /** Node makes a dictionary of all headers, only to look up this one. */
@@ -4963,7 +4976,7 @@ function leanRequest(): new () => NodeRequest {
 }
 
 interface NodeServer {
-  maxHeadersCount: number | null; timeout: number
+  maxHeadersCount: number | null
   on(event: string, listener: (...args: never[]) => void): unknown
   listen(place: { host: string; port: number }): unknown
   address(): { port: number } | null

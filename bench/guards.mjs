@@ -100,7 +100,7 @@ const GUARDS = [
   ['17. headersTimeout', 'headersTimeout: Math.min(headersTimeout, requestTimeout || Infinity),', 'headersTimeout: 0,'],
   ['17. requestTimeout', '...ssl, requestTimeout, keep', '...ssl, requestTimeout: 0, keep'],
   ['17. keepAliveTimeout', 'requestTimeout, keepAliveTimeout, Incoming', 'requestTimeout, Incoming'],
-  ['17. idleTimeout', '  server.timeout = idleTimeout\n', NONE],
+  ['17. idleTimeout', '      if (moved.get(socket) === bytes) socket.destroy()\n', NONE],
   ['17. maxUrlLen', '  if (url.length > maxUrlLen) throw new HTTPRequestURITooLong()\n', NONE],
   ['18. the last answer closes', '    if (isLast || (', '    if (('],
   ['18. idle connections are closed', '      this.#server.closeIdleConnections()', '      //'],
