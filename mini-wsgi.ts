@@ -5294,7 +5294,7 @@ export class ProcessLauncher {
         void this.#fill(post)
       }
       worker.on('exit', end)
-      worker.on('error', end) // there is no room for it, or it is gone
+      worker.on('error', (error: unknown) => { if (!process.pid) end(error) }) // no room
     })
   }
 
