@@ -4445,7 +4445,7 @@ type Listen = (event: string, listener: (chunk: Uint8Array) => void) => unknown
 interface NodeSocket {
   remoteAddress?: string | undefined; localPort?: number | undefined; encrypted?: boolean
   destroyed: boolean; writable: boolean; bytesRead: number; bytesWritten: number
-  on: Listen; end(text: string): unknown; destroy(): unknown
+  on: Listen; end(text: string): unknown; destroy(): unknown; cork(): void; uncork(): void
 }
 interface NodeRequest {
   method?: string | undefined; url?: string | undefined; httpVersion: string
@@ -4455,7 +4455,7 @@ interface NodeRequest {
   read(): Uint8Array | null; removeAllListeners(event: string): unknown
 }
 interface NodeResponse {
-  req: { complete: boolean }; socket: { cork(): void; uncork(): void } | null
+  req: { complete: boolean }; socket: NodeSocket | null
   shouldKeepAlive: boolean; strictContentLength: boolean
   headersSent: boolean; writableFinished: boolean; writableLength: number
   once: Listen; emit(event: string): unknown
@@ -4765,14 +4765,13 @@ class NodeExchange implements ChunkSource {
     if (!this.res.headersSent) this.#writeHead(length, isWhole)
     const isEarly = this.input.isPartial
       || !(this.isHeld || this.#req.complete || this.res.shouldKeepAlive)
+    const { socket } = this.res
     if (isEarly) this.res.write(chunk, () => { this.#drain() })
-    else if (length === 0) this.res.end('')
-    else {
-      // Corked, head and chunk are one write; end(chunk) would add an empty second one.
-      const { socket } = this.res
-      socket?.cork()
+    else if (length === 0 || !socket?.writable) this.res.end(chunk)
+    else { // corked, head and chunk are one write; end(chunk) adds an empty second one
+      socket.cork()
       this.res.write(chunk)
-      socket?.uncork()
+      socket.uncork()
       this.res.end()
     }
     const isRead = this.length === 0 || this.#req.complete
