@@ -4775,7 +4775,7 @@ class NodeExchange implements ChunkSource {
       this.res.end()
     }
     const isRead = this.length === 0 || this.#req.complete
-    const isOut = isRead && this.res.writableLength === 0
+    const isOut = isRead && !isEarly && this.res.writableLength === 0
     if (isOut && this.#line.last === this) this.#line.last = undefined // lets go of it
     this.#finish()
   }

@@ -77,6 +77,7 @@ const GUARDS = [
   ['11. CatchErrors keeps the reason', '      return new HTTPInternalServerError()\n    }', '      return new HTTPInternalServerError(String(error))\n    }'],
   ['11. it is logged', '  logError(error, environ)\n  return new', '  return new'],
   ['11. after headers: cut', '{ this.#req.socket.destroy() }\n      return', `{ this.res.end('') }\n      return`],
+  ['12. nor one that still drains', 'isRead && !isEarly && this', 'isRead && this'],
   ['12. no answer to a closed socket', 'length === 0 || !socket?.writable', 'length === 0 || !socket'],
   ['11. but not the answers before', 'this.res.socket ? cut() :', 'true ? cut() :'],
   ['11. after headers: logged', '      logError(error, this.environ)\n      const cut', '      const cut'],
