@@ -5920,7 +5920,7 @@ const structure = chapter('structure')
 
 // DESIGN asks for 3600 lines, 2300 of code, and 2000 in chapters 1 to 7. The file is
 // still above all three: these are where it stands, and may only fall.
-const LIMITS = { lines: 4882, code: 3463, serving: [451, 357] as const, learner: 3079,
+const LIMITS = { lines: 4881, code: 3462, serving: [451, 357] as const, learner: 3065,
   width: 90, median: 8, p90: 30, longest: 60, walk: 100 }
 /** The repository's files, also when this runs from dist/. */
 const place = (name: string): URL => new URL(`../${name}`, import.meta.url)
