@@ -720,7 +720,6 @@ rows<[url: string, options: BlankOptions, keys: Partial<Environ>]>(request, [
 rows<[what: string, url: string, options: BlankOptions, error: RegExp]>(request, [
   ['a fragment', '/x#top', {}, /fragment/],
   ['a baseUrl with a query', '/', { baseUrl: 'http://api.test/v1?x=1' }, /baseUrl/],
-  ['a form in a GET', '/', { method: 'GET', POST: { a: '1' } }, /GET/],
 ], ([what]) => `blank refuses ${what}`, ([, url, options, error]) =>
   rejects(() => Request.blank(url, options), error))
 
@@ -749,7 +748,8 @@ request('GET is the query, its names in their order', () => {
 rows<[header: string | null, name: string, value: string | null]>(request, [
   ['sid=abc', 'sid', 'abc'], ['sid=abc; theme=dark', 'theme', 'dark'],
   ['sid=abc', 'theme', null], [null, 'sid', null], ['sid="a b"', 'sid', 'a b'],
-  ['sid="\\303\\251\\073"', 'sid', 'é;'], ['a=1; a=2', 'a', '2'],
+  ['sid="\\303\\251\\073"', 'sid', 'é;'],
+  ['sid="😀\\073"', 'sid', '😀;'], ['a=1; a=2', 'a', '2'],
   ['__proto__=x', '__proto__', 'x'], ['sid=abc', '__proto__', null],
   ['sid=abc', 'constructor', null], ['toString=x', 'toString', 'x'],
   ['sid=', 'sid', ''], ['sid=a=b', 'sid', 'a=b'], ['sid="a;b"; c=d', 'sid', 'a;b'],
@@ -772,6 +772,9 @@ rows<[accept: string | null, offers: string[], best: string | null]>(request, [
   ['*/*, application/json;q=0', [JSON_TYPE, 'text/html'], 'text/html'],
   ['TEXT/HTML', ['text/html'], 'text/html'],
   ['application/*;q=0.2, text/html;q=0.1', ['text/html', JSON_TYPE], JSON_TYPE],
+  ['text/html;q=0.1, text/html, application/json;q=0.5', ['text/html', JSON_TYPE],
+    JSON_TYPE],
+  ['text/html, a/b;q=2', [JSON_TYPE], JSON_TYPE],
 ], ([accept, offers]) => `Accept ${show(accept)} of ${offers.join(' or ')}`,
 ([accept, offers, best]) => {
   const made = environ(accept === null ? {} : { HTTP_ACCEPT: accept })
@@ -892,6 +895,10 @@ rows<[what: string, options: BlankOptions, fields: Fields]>(request, [
   ['names of every object', { POST: [['__proto__', 'x'], ['toString', 'y']] },
     [['__proto__', 'x'], ['toString', 'y']]],
   ['an object of fields', { POST: { a: '1', b: 'x y' } }, [['a', '1'], ['b', 'x y']]],
+  ['multipart, made of fields', { POST: { a: 'x y' },
+    headers: { 'Content-Type': 'multipart/form-data' } }, [['a', 'x y']]],
+  ['multipart, given as text', { POST: parts(2), headers: { 'Content-Type': MULTIPART } },
+    [['a', '1'], ['a', '1']]],
   ['multipart', { method: 'POST', headers: { 'Content-Type': MULTIPART },
     body: parts(1) }, [['a', '1']]],
   ['multipart with text around it', { method: 'POST',

@@ -355,7 +355,9 @@ export class Request {
   get GET(): URLSearchParams { return new URLSearchParams(this.environ.QUERY_STRING) }
   get headers(): RequestHeaders { return new RequestHeaders(this.environ) }
   get cookies(): ReadonlyMap<string, string> { return parseCookies(this.environ) }
-  get accept(): Accept { return new Accept(this.environ['HTTP_ACCEPT']) }
+  get accept(): { bestMatch(offers: readonly string[]): string | null } {
+    return { bestMatch: (offers) => bestMatch(offers, this.environ['HTTP_ACCEPT']) }
+  }
 
   /** 'text/html', without parameters; setting it keeps them. */
   get contentType(): string {
@@ -403,9 +405,7 @@ export class Request {
     this.environ['wsgi.input'] = new BufferedInput(whole)
     return whole
   }
-  text(): Promise<string> {
-    return this.#read('UTF-8', (bytes) => strictDecoder.decode(bytes))
-  }
+  text(): Promise<string> { return this.#read('UTF-8', strictText) }
   json(): Promise<unknown> { return this.#read('JSON', parseJson) }
 
   /** The form in the body, urlencoded or multipart; empty where there is none. */
@@ -560,13 +560,14 @@ const unreadable = (type: string, error: unknown): HTTPException =>
 
 const strictDecoder = /* @__PURE__ */
   new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+const strictText = (bytes: Uint8Array): string => strictDecoder.decode(bytes)
 
 const MAX_DEPTH = 1000 // of JSON
 const MAX_FIELDS = 1000 // of a form
 
 /** What nests too deep would overflow the stack when it is written as JSON again. */
 function parseJson(bytes: Uint8Array): unknown {
-  const value = JSON.parse(strictDecoder.decode(bytes)) as unknown
+  const value = JSON.parse(strictText(bytes)) as unknown
   let level = bytes.length > 2 * MAX_DEPTH ? [value] : [] // each has two brackets
   for (let depth = 0; level.length > 0; depth++) {
     if (depth > MAX_DEPTH) throw new RangeError(`it is over ${MAX_DEPTH} levels deep`)
@@ -579,23 +580,20 @@ const URLENCODED = 'application/x-www-form-urlencoded'
 
 /** The platform reads both kinds of forms, but sets no limit to their fields. */
 function parseForm(bytes: Uint8Array, type: string): Promise<FormData> {
-  const isMultipart = /^multipart/i.test(type)
-  const separator = isMultipart ? /\ncontent-disposition:/i : '&'
-  if (toText(bytes).split(separator, MAX_FIELDS + 1).length > MAX_FIELDS) {
+  const text = new TextDecoder('latin1').decode(bytes) // one character is one byte
+  const [, boundary] = /^multipart.*;\s*boundary="?([^";\s]+)/i.exec(type) ?? []
+  const separator = boundary === undefined ? '&' : /\ncontent-disposition:/i
+  if (text.split(separator, MAX_FIELDS + 1).length > MAX_FIELDS) {
     throw new RangeError(`it has more than ${MAX_FIELDS} fields`)
   }
-  const body = isMultipart ? trimmed(bytes, type) : bytes
+  let body = bytes
+  if (boundary !== undefined) { // text around the parts (RFC 2046) is ours to take away
+    const end = text.lastIndexOf(`--${boundary}--`) + boundary.length + 4
+    const parts = bytes.subarray(Math.max(text.indexOf(`--${boundary}`), 0), end)
+    body = joinBytes([parts, toBytes('\r\n')])
+  }
   return new globalThis.Response(body as ReturnType<Uint8Array['slice']>,
     { headers: { 'Content-Type': type } }).formData() as Promise<FormData>
-}
-
-/** RFC 2046 allows text around the boundaries; the platform's parsers do not. */
-function trimmed(bytes: Uint8Array, type: string): Uint8Array {
-  const [, boundary = ''] = /;\s*boundary="?([^";\s]+)/i.exec(type) ?? []
-  const text = new TextDecoder('latin1').decode(bytes) // one character is one byte
-  const start = text.indexOf(`--${boundary}`)
-  const end = text.lastIndexOf(`--${boundary}--`) + boundary.length + 4
-  return joinBytes([bytes.subarray(Math.max(start, 0), end), toBytes('\r\n')])
 }
 
 /** The environ of `Request.blank` (webob.request.environ_from_url). */
@@ -634,23 +632,22 @@ function makeEnviron(method: string, scheme = 'http', host = 'localhost'): Envir
 
 /** Fields are urlencoded; with a File among them they are multipart, by the platform. */
 function setForm(req: Request, fields: NonNullable<BlankOptions['POST']>): void {
-  const { environ, method, contentType } = req
-  if (method === 'GET') throw new TypeError('Request.blank: a GET has no form')
-  const pairs = isChunk(fields) ? [] : pairsOf(fields)
-  const hasFile = pairs.some(([, value]) => isObject(value))
-  const isMultipart = hasFile || contentType.startsWith('multipart/')
-  const form = isMultipart ? new FormData() : new URLSearchParams()
-  for (const [name, value] of pairs) form.append(name, value as string)
-  if (form instanceof URLSearchParams) {
+  const { environ, contentType } = req
+  const pairs = isChunk(fields) ? [] : pairsOf(fields) as [string, string][]
+  const isMultipart = pairs.some(([, value]) => isObject(value))
+    || (pairs.length > 0 && contentType.startsWith('multipart/'))
+  if (!isMultipart) {
     environ.CONTENT_TYPE ??= URLENCODED
-    req.body = isChunk(fields) ? fields : String(form)
-  } else {
-    const writer = new globalThis.Response(form)
-    const bytes = writer.arrayBuffer().then((buffer) => new Uint8Array(buffer))
-    environ.CONTENT_TYPE = writer.headers.get('Content-Type') ?? ''
-    environ['wsgi.input'] = new BufferedInput(bytes)
-    environ['wsgi.input_terminated'] = true // the length is known once it is written
+    req.body = isChunk(fields) ? fields : String(new URLSearchParams(pairs))
+    return
   }
+  const form = new FormData()
+  for (const [name, value] of pairs) form.append(name, value)
+  const writer = new globalThis.Response(form)
+  const bytes = writer.arrayBuffer().then((buffer) => new Uint8Array(buffer))
+  environ.CONTENT_TYPE = writer.headers.get('Content-Type') ?? ''
+  environ['wsgi.input'] = new BufferedInput(bytes)
+  environ['wsgi.input_terminated'] = true // the length is known once it is written
 }
 
 /** Percent-encodes what may not stand in a path. */
@@ -745,35 +742,30 @@ const parseCookies = ({ HTTP_COOKIE: header = '' }: Environ): Map<string, string
 function unquoteCookie(value: string): string {
   const inner = /^"(.*)"$/s.exec(value)?.[1] ?? value
   if (!inner.includes('\\')) return inner
-  const bytes = [...inner.matchAll(/\\([0-3][0-7][0-7])|\\?([^])/g)].flatMap(
+  const bytes = [...inner.matchAll(/\\([0-3][0-7][0-7])|\\?([^])/gu)].flatMap(
     ([, octal, char = '']) => octal ? [parseInt(octal, 8)] : [...encoder.encode(char)])
   return toText(Uint8Array.from(bytes))
 }
 
-/** Accept: which of our types suits the client best (RFC 9110 section 12.5.1). */
-class Accept {
-  readonly #ranges: string[]
-
-  constructor(header = '*/*') {
-    const ranges = header.split(',').map(squeezed).filter(Boolean)
-    const isValid = ranges.every((range) => MEDIA_RANGE.test(range))
-    this.#ranges = isValid ? ranges : ['*/*'] // what is not in valid words says nothing
-  }
-
-  /** The best of the offers, of equals the first; or null: then 406 is the answer. */
-  bestMatch(offers: readonly string[]): string | null {
-    const weights = offers.map((offer) => this.#weight(squeezed(offer)))
-    const most = Math.max(0, ...weights)
-    return most > 0 ? offers[weights.indexOf(most)] ?? null : null
-  }
-
-  /** 0 to 1: the weight of the most specific range that fits. */
-  #weight(offer: string): number {
-    const type = offer.replace(/;.*/, '')
-    const [best] = [offer, type, type.replace(/\/.*/, '/*'), '*/*'].flatMap((wanted) =>
-      this.#ranges.filter((range) => range.replace(/;q=.*/, '') === wanted))
-    return best === undefined ? 0 : parseFloat(/;q=(.*)/.exec(best)?.[1] ?? '1')
-  }
+/**
+ * Accept: which of our types suits the client best, of equals the first; null asks for a
+ * 406 (RFC 9110 section 12.5.1). A type's weight is that of the most specific range; of
+ * a range that comes twice the first counts, and a header with an error says nothing.
+ */
+function bestMatch(offers: readonly string[], header = '*/*'): string | null {
+  const ranges = squeezed(header).split(',').filter(Boolean)
+  const isValid = ranges.every((range) => MEDIA_RANGE.test(range))
+  const weightOf = new Map((isValid ? ranges.reverse() : ['*/*']).map((range) => {
+    const [type = '', weight = '1'] = range.split(/;q=([^;]*).*/)
+    return [type, Number(weight)] // 'text/*;q=0.5' -> ['text/*', 0.5]
+  }))
+  const weights = offers.map(squeezed).map((offer) => {
+    const [type = ''] = offer.split(';')
+    const fitting = [offer, type, type.replace(/\/.*/, '/*'), '*/*']
+    return weightOf.get(fitting.find((range) => weightOf.has(range)) ?? '') ?? 0
+  })
+  const most = Math.max(0, ...weights)
+  return most > 0 ? offers[weights.indexOf(most)] ?? null : null
 }
 
 const squeezed = (text: string): string => text.replace(/\s+/g, '').toLowerCase()
@@ -1223,7 +1215,7 @@ function errorPage(
       const value = words[key] ?? environ[key]
       return typeof value === 'string' ? escape(value) : name
     })
-  switch (new Accept(environ['HTTP_ACCEPT'] ?? '').bestMatch(['text/html', JSON_TYPE])) {
+  switch (bestMatch(['text/html', JSON_TYPE], environ['HTTP_ACCEPT'] ?? '')) {
     case 'text/html':
       return ['text/html', `<html>\n <head>\n  <title>${status}</title>\n </head>\n`
         + ` <body>\n  <h1>${status}</h1>\n  ${fill(template, escapeHtml)}\n </body>\n`
