@@ -1355,7 +1355,7 @@ rows(errors, CLASSES, ([code, name]) => `${code} is ${name}`, ([code, name, titl
 })
 
 rows<[code: number, title: string, explanation: string]>(errors, [
-  [418, "I'm a teapot", ''], [404, 'Not Found', 'The resource could not be found.'],
+  [418, "I'm a teapot", ''], [404, 'Not Found', ''],
   [599, 'Unknown Server Error', ''], [499, 'Unknown Client Error', ''],
 ], ([code]) => `new HTTPException(${code})`, async ([code, title, explanation]) => {
   const error = new HTTPException(code)
@@ -1427,6 +1427,8 @@ rows<[what: string, error: () => HTTPException, answer: Allowed]>(errors, [
   ['headers as an object',
     () => new HTTPMethodNotAllowed({ headers: { Allow: 'PUT' }, text: 'y' }),
     [405, 'PUT', 'y']],
+  ['no detail as null', () => new HTTPException({ detail: null }),
+    [500, null, '500 Internal Server Error\n\n\n\n ']],
   ['a body as JSON', () => new HTTPMethodNotAllowed({ json: { own: true } }),
     [405, null, '{"own":true}']],
   ['detail and headers', () => new HTTPMethodNotAllowed('detail',
@@ -6076,7 +6078,7 @@ rows<[name: string]>(structure, [['mini-wsgi.ts'], ['mini-wsgi.test.ts']],
 
 /** Lines that are neither blank nor only a comment. */
 const codeLines = (source: string): number =>
-  source.replace(/^\s*\/\*[^]*?\*\/$/gm, '').split('\n')
+  source.replace(/^\s*\/\*\*[^]*?\*\/$/gm, '').split('\n')
     .filter((line) => !/^\s*(\/\/|$)/.test(line)).length
 const allLines = (source: string): number => source.split('\n').length - 1
 const learner = (): number => [...chaptersOf(SOURCE)].filter(([number]) => number <= 7)

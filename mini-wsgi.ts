@@ -1076,54 +1076,49 @@ export type HTTPErrorOptions = Omit<ResponseOptions, 'status' | 'body'> & Partia
 }>
 
 /** The type of the classes in the table: `new HTTPNotFound('no such server')`. */
-export interface HTTPErrorClass {
-  new (detail?: string | HTTPErrorOptions, options?: HTTPErrorOptions): HTTPException
-  readonly prototype: HTTPException
-  readonly code: number
-  readonly explanation: string
-}
+export type HTTPErrorClass = typeof HTTPException
 
 /**
- * An answer that can be thrown (webob.exc.WSGIHTTPException). `statusMap` has the class
- * for each number; a number without one makes a plain HTTPException.
+ * An answer that can be thrown (webob.exc.WSGIHTTPException). Each code of WebOb's has a
+ * class in the table below; a code without one makes a plain HTTPException.
  *
  * @example
  * const show = wsgify(() => { throw new HTTPNotFound('no such server') })
  * const res = await Request.blank('/servers/99').getResponse(show)
  * res.status //=> '404 Not Found'
  * new HTTPException(418).title //=> "I'm a teapot"
- * statusMap.get(404) === HTTPNotFound //=> true
  */
 export class HTTPException extends Error {
-  /** The code of a class, and the explanation where WORDS has none for the code. */
   static readonly code: number = 500
   static readonly explanation: string = ''
+  /** A title that is not the code's reason phrase. */
+  static readonly title: string | undefined = undefined
+  /** For the page, instead of the explanation: it names what the client asked for. */
+  static readonly asked: string | undefined = undefined
   readonly code: number
   readonly headers: Headers
   readonly #options: HTTPErrorOptions
 
   constructor(detail?: string | number | HTTPErrorOptions, more?: HTTPErrorOptions) {
-    super()
     const options = typeof detail === 'object' ? { ...detail, ...more } : { ...more }
-    const { headers = [], location = '', addSlash } = options
     if (typeof detail === 'string') options.detail = detail
+    super(options.detail ?? options.explanation ?? new.target.explanation)
     this.code = typeof detail === 'number' ? detail : new.target.code
-    this.headers = new Headers([...pairsOf(headers)])
+    this.headers = new Headers([...pairsOf(options.headers ?? [])])
     this.#options = options
+    const { location = '', addSlash } = options
     if (/[\r\n]/.test(location) || (location && addSlash)) {
       throw new TypeError(`The location ${show(location)}: drop CR, LF, or addSlash`)
     }
   }
 
-  override get name(): string { return this.constructor.name }
-  override get message(): string { return this.detail ?? this.explanation }
-  get detail(): string | null { return this.#options.detail ?? null }
-  get comment(): string | null { return this.#options.comment ?? null }
-  get title(): string { return titleOf(this.code) }
+  get #class(): typeof HTTPException { return this.constructor as typeof HTTPException }
+  override get name(): string { return this.#class.name }
+  get title(): string { return this.#class.title ?? reasonFor(this.code) }
   get explanation(): string {
-    const { explanation } = this.constructor as typeof HTTPException
-    return this.#options.explanation ?? WORDS[this.code] ?? explanation
+    return this.#options.explanation ?? this.#class.explanation
   }
+  get detail(): string | null { return this.#options.detail ?? null }
   get emptyBody(): boolean { return [204, 205, 304].includes(this.code) }
   get status(): string { return `${this.code} ${this.title}` }
   get statusCode(): number { return this.code }
@@ -1143,172 +1138,174 @@ export class HTTPException extends Error {
     const res = new Response(options)
     const isEmpty = this.emptyBody || environ.REQUEST_METHOD === 'HEAD'
     if (isEmpty || (body ?? text ?? json) !== undefined) return res
-    const [type, page] = errorPage(this, environ, options.location)
+    const [type, page] = this.#page(environ, options.location)
     res.contentType = type
     res.body = toBytes(page)
     return res
   }
-}
 
-/** Three errors have titles of their own. */
-const titleOf = (code: number): string => ({ 414: 'Request-URI Too Long',
-  416: 'Request Range Not Satisfiable', 451: 'Unavailable For Legal Reasons',
-} as Readonly<Record<number, string>>)[code] ?? reasonFor(code)
-
-const MOVED = 'The resource has been moved to'
-const WORDS: Readonly<Record<number, string>> = {
-  202: 'The request is accepted for processing.', 300: MOVED, 301: MOVED,
-  302: 'The resource was found at', 303: MOVED,
-  305: 'The resource must be accessed through a proxy located at', 307: MOVED, 308: MOVED,
-  401: 'This server could not verify that you are authorized to access the document '
-    + 'you requested. Either you supplied the wrong credentials (e.g., bad password), '
-    + 'or your browser does not understand how to supply the credentials required.',
-  402: 'Access was denied for financial reasons.',
-  403: 'Access was denied to this resource.', 404: 'The resource could not be found.',
-  407: 'Authentication with a local proxy is needed.',
-  408: 'The server has waited too long for the request to be sent by the client.',
-  409: 'There was a conflict when trying to complete your request.',
-  410: 'This resource is no longer available. No forwarding address is given.',
-  411: 'Content-Length header required.', 412: 'Request precondition failed.',
-  413: 'The body of your request was too large for this server.',
-  414: 'The request URI was too long for this server.',
-  416: 'The Range requested is not available.', 417: 'Expectation failed.',
-  422: 'Unable to process the contained instructions', 423: 'The resource is locked',
-  424: 'The method could not be performed because the requested action dependended on '
-    + 'another action and that action failed',
-  428: 'This request is required to be conditional',
-  429: 'The client has sent too many requests in a given amount of time',
-  431: 'The request header fields were too large',
-  451: 'The resource is not available due to legal reasons.', 502: 'Bad gateway.',
-  503: 'The server is currently unavailable. Please try again at a later time.',
-  504: 'The gateway has timed out.', 505: 'The HTTP version is not supported.',
-  507: 'There was not enough space to save the resource',
-  511: 'Network authentication is required',
-}
-
-// Python's string.Template: ${...} is a field of the error, or a key of environ.
-const EXPLAINED = '${explanation}<br /><br />'
-const LINKED = '${explanation} <a href="${location}">${location}</a>;\n'
-  + 'you should be redirected automatically.'
-/** These four name what the client asked for. */
-const ASKED: Readonly<Record<number, string>> = {
-  405: 'The method ${REQUEST_METHOD} is not allowed for this resource. <br /><br />',
-  406: 'The resource could not be generated that was acceptable to your browser\n'
-    + '(content of type ${HTTP_ACCEPT}. <br /><br />',
-  415: 'The request media type ${CONTENT_TYPE} is not supported by this server.\n'
-    + '<br /><br />',
-  501: 'The request method ${REQUEST_METHOD} is not implemented for this server. '
-    + '<br /><br />',
-}
-
-/** Content type and text of an error's page. What a request sent is never markup. */
-function errorPage(
-  error: HTTPException, environ: Environ, location: string | undefined,
-): [contentType: string, page: string] {
-  const { status, title, code, explanation, detail, comment } = error
-  const first = ASKED[code] ?? (location === undefined ? EXPLAINED : LINKED)
-  const note = comment && !ASKED[code] ? '\n<!-- ${comment} -->' : ''
-  const template = `${first}\n\${detail}${note}`
-  const words: Partial<Environ> = { explanation, detail: detail ?? '', comment, location }
-  const fill = (text: string, escape: (value: string) => string): string =>
-    text.replace(/\$\{(\w+)\}/g, (name, key: string) => {
-      const value = words[key] ?? environ[key]
-      return typeof value === 'string' ? escape(value) : name
-    })
-  switch (bestMatch(['text/html', JSON_TYPE], environ['HTTP_ACCEPT'] ?? '')) {
-    case 'text/html':
-      return ['text/html', `<html>\n <head>\n  <title>${status}</title>\n </head>\n`
-        + ` <body>\n  <h1>${status}</h1>\n  ${fill(template, escapeHtml)}\n </body>\n`
-        + '</html>']
-    case JSON_TYPE:
-      return [JSON_TYPE, JSON.stringify({ code: status, title,
-        message: fill(template.replace(/<[^>]*>/g, ''), String).trim() })]
-    default:
-      return ['text/plain', `${status}\n\n${fill(withoutTags(template), withoutTags)}`]
+  /** Content type and text of the body. What a request sent is never markup. */
+  #page(environ: Environ, location?: string): [contentType: string, page: string] {
+    const { status, title, explanation } = this
+    const { detail, comment } = this.#options
+    const words: Partial<Environ> =
+      { explanation, detail: detail ?? '', comment, location }
+    const { asked } = this.#class
+    const html = (asked ?? '${explanation}') + (location === undefined ? BREAK : LINK)
+      + '\n${detail}' + (comment && !asked ? '\n<!-- ${comment} -->' : '')
+    const fill = (template: string, spell: (word: string) => string): string =>
+      template.replace(/\$\{(\w+)\}/g, (name, key: string) =>
+        spell(String(words[key] ?? environ[key] ?? name)))
+    switch (bestMatch(['text/html', JSON_TYPE], environ['HTTP_ACCEPT'] ?? '')) {
+      case 'text/html':
+        return ['text/html', `<html>\n <head>\n  <title>${status}</title>\n </head>\n`
+          + ` <body>\n  <h1>${status}</h1>\n  ${fill(html, escapeHtml)}\n </body>\n`
+          + '</html>']
+      case JSON_TYPE:
+        return [JSON_TYPE, JSON.stringify({ code: status, title,
+          message: fill(html.replace(/<[^>]*>/g, ''), String).trim() })]
+      default:
+        return ['text/plain', `${status}\n\n${fill(withoutTags(html), withoutTags)}`]
+    }
   }
 }
+
+// As in Python's string.Template: ${...} is a word of the error, or a key of environ.
+const BREAK = '<br /><br />\n'
+const LINK =
+  ' <a href="${location}">${location}</a>;\nyou should be redirected automatically.'
 
 const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (char) =>
   ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[char] ?? '&#x27;')
 
 const withoutTags = (html: string): string => html.replace(/[\r\n]+/g, ' ')
-  .replace(/<br[^<>]*>/gi, '\n').replace(/<!--|-->|<[^<>]*>/g, '')
+  .replace(/<br[^<>]*>/g, '\n').replace(/<!--|-->|<[^<>]*>/g, '')
+
+interface ErrorKind {
+  explanation?: string; title?: string; asked?: string
+  name?: string; Base?: HTTPErrorClass
+}
 
 /** The class for a code. Its title names it: 404 'Not Found' makes HTTPNotFound. */
-function http(
-  code: number, name = titleOf(code), Base = familyOf(code),
-  explanation = Base.explanation,
-): HTTPErrorClass {
-  const Made = class extends (Base as typeof HTTPException) {
+function http(code: number, kind: string | ErrorKind = {}): HTTPErrorClass {
+  const given: ErrorKind = typeof kind === 'string' ? { explanation: kind } : kind
+  const { title, asked, name = title ?? reasonFor(code), Base = familyOf(code) } = given
+  const Made = class extends Base {
     static override readonly code = code
-    static override readonly explanation = explanation
+    static override readonly explanation = given.explanation ?? Base.explanation
+    static override readonly title = title
+    static override readonly asked = asked
   }
   const value = `HTTP${name.replace(/^HTTP |[^A-Za-z]/g, '')}`
   return Object.defineProperty(Made, 'name', { value })
 }
 
 const familyOf = (code: number): HTTPErrorClass =>
-  [HTTPOk, HTTPRedirection, HTTPClientError][(code - code % 100) / 100 - 2]
+  [HTTPOk, HTTPRedirection, HTTPClientError][Math.floor(code / 100) - 2]
     ?? HTTPServerError
 
-// The table. Each class is a const of its own, so that a bundler keeps only those in use.
-export const HTTPOk: HTTPErrorClass = /* @__PURE__ */ http(200, 'Ok', HTTPException)
-export const HTTPRedirection: HTTPErrorClass =
-  /* @__PURE__ */ http(500, 'Redirection', HTTPException)
-export const HTTPError: HTTPErrorClass = /* @__PURE__ */ http(500, 'Error', HTTPException)
-export const HTTPClientError: HTTPErrorClass = /* @__PURE__ */ http(400, 'ClientError',
-  HTTPError, 'The server could not comply with the request since it is either malformed '
-  + 'or otherwise incorrect.')
-export const HTTPServerError: HTTPErrorClass = /* @__PURE__ */ http(500, 'ServerError',
-  HTTPError, 'The server has either erred or is incapable of performing the requested '
-  + 'operation.')
+// The table: codes and explanations, and a title where WebOb's is not the reason phrase.
+// Each class is a const of its own, so that a bundler keeps only those in use.
+export const HTTPOk: HTTPErrorClass = /* @__PURE__ */ http(200,
+  { name: 'Ok', Base: HTTPException })
+export const HTTPRedirection: HTTPErrorClass = /* @__PURE__ */ http(500,
+  { name: 'Redirection', Base: HTTPException })
+export const HTTPError: HTTPErrorClass = /* @__PURE__ */ http(500,
+  { name: 'Error', Base: HTTPException })
+export const HTTPClientError: HTTPErrorClass = /* @__PURE__ */ http(400,
+  { name: 'ClientError', Base: HTTPError, explanation: 'The server could not comply with '
+    + 'the request since it is either malformed or otherwise incorrect.' })
+export const HTTPServerError: HTTPErrorClass = /* @__PURE__ */ http(500,
+  { name: 'ServerError', Base: HTTPError, explanation: 'The server has either erred or '
+    + 'is incapable of performing the requested operation.' })
+const MOVED = 'The resource has been moved to'
 export const HTTPCreated: HTTPErrorClass = /* @__PURE__ */ http(201)
-export const HTTPAccepted: HTTPErrorClass = /* @__PURE__ */ http(202)
+export const HTTPAccepted: HTTPErrorClass = /* @__PURE__ */ http(202,
+  'The request is accepted for processing.')
 export const HTTPNonAuthoritativeInformation: HTTPErrorClass = /* @__PURE__ */ http(203)
 export const HTTPNoContent: HTTPErrorClass = /* @__PURE__ */ http(204)
 export const HTTPResetContent: HTTPErrorClass = /* @__PURE__ */ http(205)
 export const HTTPPartialContent: HTTPErrorClass = /* @__PURE__ */ http(206)
-export const HTTPMultipleChoices: HTTPErrorClass = /* @__PURE__ */ http(300)
-export const HTTPMovedPermanently: HTTPErrorClass = /* @__PURE__ */ http(301)
-export const HTTPFound: HTTPErrorClass = /* @__PURE__ */ http(302)
-export const HTTPSeeOther: HTTPErrorClass = /* @__PURE__ */ http(303)
+export const HTTPMultipleChoices: HTTPErrorClass = /* @__PURE__ */ http(300, MOVED)
+export const HTTPMovedPermanently: HTTPErrorClass = /* @__PURE__ */ http(301, MOVED)
+export const HTTPFound: HTTPErrorClass = /* @__PURE__ */ http(302,
+  'The resource was found at')
+export const HTTPSeeOther: HTTPErrorClass = /* @__PURE__ */ http(303, MOVED)
 export const HTTPNotModified: HTTPErrorClass = /* @__PURE__ */ http(304)
-export const HTTPUseProxy: HTTPErrorClass = /* @__PURE__ */ http(305)
-export const HTTPTemporaryRedirect: HTTPErrorClass = /* @__PURE__ */ http(307)
-export const HTTPPermanentRedirect: HTTPErrorClass = /* @__PURE__ */ http(308)
+export const HTTPUseProxy: HTTPErrorClass = /* @__PURE__ */ http(305,
+  'The resource must be accessed through a proxy located at')
+export const HTTPTemporaryRedirect: HTTPErrorClass = /* @__PURE__ */ http(307, MOVED)
+export const HTTPPermanentRedirect: HTTPErrorClass = /* @__PURE__ */ http(308, MOVED)
 export const HTTPBadRequest: HTTPErrorClass = /* @__PURE__ */ http(400)
-export const HTTPUnauthorized: HTTPErrorClass = /* @__PURE__ */ http(401)
-export const HTTPPaymentRequired: HTTPErrorClass = /* @__PURE__ */ http(402)
-export const HTTPForbidden: HTTPErrorClass = /* @__PURE__ */ http(403)
-export const HTTPNotFound: HTTPErrorClass = /* @__PURE__ */ http(404)
-export const HTTPMethodNotAllowed: HTTPErrorClass = /* @__PURE__ */ http(405)
-export const HTTPNotAcceptable: HTTPErrorClass = /* @__PURE__ */ http(406)
-export const HTTPProxyAuthenticationRequired: HTTPErrorClass = /* @__PURE__ */ http(407)
-export const HTTPRequestTimeout: HTTPErrorClass = /* @__PURE__ */ http(408)
-export const HTTPConflict: HTTPErrorClass = /* @__PURE__ */ http(409)
-export const HTTPGone: HTTPErrorClass = /* @__PURE__ */ http(410)
-export const HTTPLengthRequired: HTTPErrorClass = /* @__PURE__ */ http(411)
-export const HTTPPreconditionFailed: HTTPErrorClass = /* @__PURE__ */ http(412)
-export const HTTPRequestEntityTooLarge: HTTPErrorClass = /* @__PURE__ */ http(413)
-export const HTTPRequestURITooLong: HTTPErrorClass = /* @__PURE__ */ http(414)
-export const HTTPUnsupportedMediaType: HTTPErrorClass = /* @__PURE__ */ http(415)
-export const HTTPRequestRangeNotSatisfiable: HTTPErrorClass = /* @__PURE__ */ http(416)
-export const HTTPExpectationFailed: HTTPErrorClass = /* @__PURE__ */ http(417)
-export const HTTPUnprocessableEntity: HTTPErrorClass = /* @__PURE__ */ http(422)
-export const HTTPLocked: HTTPErrorClass = /* @__PURE__ */ http(423)
-export const HTTPFailedDependency: HTTPErrorClass = /* @__PURE__ */ http(424)
-export const HTTPPreconditionRequired: HTTPErrorClass = /* @__PURE__ */ http(428)
-export const HTTPTooManyRequests: HTTPErrorClass = /* @__PURE__ */ http(429)
-export const HTTPRequestHeaderFieldsTooLarge: HTTPErrorClass = /* @__PURE__ */ http(431)
-export const HTTPUnavailableForLegalReasons: HTTPErrorClass = /* @__PURE__ */ http(451)
+export const HTTPUnauthorized: HTTPErrorClass = /* @__PURE__ */ http(401,
+  'This server could not verify that you are authorized to access the document you '
+  + 'requested. Either you supplied the wrong credentials (e.g., bad password), or your '
+  + 'browser does not understand how to supply the credentials required.')
+export const HTTPPaymentRequired: HTTPErrorClass = /* @__PURE__ */ http(402,
+  'Access was denied for financial reasons.')
+export const HTTPForbidden: HTTPErrorClass = /* @__PURE__ */ http(403,
+  'Access was denied to this resource.')
+export const HTTPNotFound: HTTPErrorClass = /* @__PURE__ */ http(404,
+  'The resource could not be found.')
+export const HTTPMethodNotAllowed: HTTPErrorClass = /* @__PURE__ */ http(405,
+  { asked: 'The method ${REQUEST_METHOD} is not allowed for this resource. ' })
+export const HTTPNotAcceptable: HTTPErrorClass = /* @__PURE__ */ http(406,
+  { asked: 'The resource could not be generated that was acceptable to your browser\n'
+    + '(content of type ${HTTP_ACCEPT}. ' })
+export const HTTPProxyAuthenticationRequired: HTTPErrorClass = /* @__PURE__ */ http(407,
+  'Authentication with a local proxy is needed.')
+export const HTTPRequestTimeout: HTTPErrorClass = /* @__PURE__ */ http(408,
+  'The server has waited too long for the request to be sent by the client.')
+export const HTTPConflict: HTTPErrorClass = /* @__PURE__ */ http(409,
+  'There was a conflict when trying to complete your request.')
+export const HTTPGone: HTTPErrorClass = /* @__PURE__ */ http(410,
+  'This resource is no longer available. No forwarding address is given.')
+export const HTTPLengthRequired: HTTPErrorClass = /* @__PURE__ */ http(411,
+  'Content-Length header required.')
+export const HTTPPreconditionFailed: HTTPErrorClass = /* @__PURE__ */ http(412,
+  'Request precondition failed.')
+export const HTTPRequestEntityTooLarge: HTTPErrorClass = /* @__PURE__ */ http(413,
+  'The body of your request was too large for this server.')
+export const HTTPRequestURITooLong: HTTPErrorClass = /* @__PURE__ */ http(414,
+  { title: 'Request-URI Too Long',
+    explanation: 'The request URI was too long for this server.' })
+export const HTTPUnsupportedMediaType: HTTPErrorClass = /* @__PURE__ */ http(415,
+  { asked: 'The request media type ${CONTENT_TYPE} is not supported by this server.\n' })
+export const HTTPRequestRangeNotSatisfiable: HTTPErrorClass = /* @__PURE__ */ http(416,
+  { title: 'Request Range Not Satisfiable',
+    explanation: 'The Range requested is not available.' })
+export const HTTPExpectationFailed: HTTPErrorClass = /* @__PURE__ */ http(417,
+  'Expectation failed.')
+export const HTTPUnprocessableEntity: HTTPErrorClass = /* @__PURE__ */ http(422,
+  'Unable to process the contained instructions')
+export const HTTPLocked: HTTPErrorClass = /* @__PURE__ */ http(423,
+  'The resource is locked')
+export const HTTPFailedDependency: HTTPErrorClass = /* @__PURE__ */ http(424,
+  'The method could not be performed because the requested action dependended on another '
+  + 'action and that action failed')
+export const HTTPPreconditionRequired: HTTPErrorClass = /* @__PURE__ */ http(428,
+  'This request is required to be conditional')
+export const HTTPTooManyRequests: HTTPErrorClass = /* @__PURE__ */ http(429,
+  'The client has sent too many requests in a given amount of time')
+export const HTTPRequestHeaderFieldsTooLarge: HTTPErrorClass = /* @__PURE__ */ http(431,
+  'The request header fields were too large')
+export const HTTPUnavailableForLegalReasons: HTTPErrorClass = /* @__PURE__ */ http(451,
+  { title: 'Unavailable For Legal Reasons',
+    explanation: 'The resource is not available due to legal reasons.' })
 export const HTTPInternalServerError: HTTPErrorClass = /* @__PURE__ */ http(500)
-export const HTTPNotImplemented: HTTPErrorClass = /* @__PURE__ */ http(501)
-export const HTTPBadGateway: HTTPErrorClass = /* @__PURE__ */ http(502)
-export const HTTPServiceUnavailable: HTTPErrorClass = /* @__PURE__ */ http(503)
-export const HTTPGatewayTimeout: HTTPErrorClass = /* @__PURE__ */ http(504)
-export const HTTPVersionNotSupported: HTTPErrorClass = /* @__PURE__ */ http(505)
-export const HTTPInsufficientStorage: HTTPErrorClass = /* @__PURE__ */ http(507)
-export const HTTPNetworkAuthenticationRequired: HTTPErrorClass = /* @__PURE__ */ http(511)
+export const HTTPNotImplemented: HTTPErrorClass = /* @__PURE__ */ http(501,
+  { asked: 'The request method ${REQUEST_METHOD} is not implemented for this server. ' })
+export const HTTPBadGateway: HTTPErrorClass = /* @__PURE__ */ http(502, 'Bad gateway.')
+export const HTTPServiceUnavailable: HTTPErrorClass = /* @__PURE__ */ http(503,
+  'The server is currently unavailable. Please try again at a later time.')
+export const HTTPGatewayTimeout: HTTPErrorClass = /* @__PURE__ */ http(504,
+  'The gateway has timed out.')
+export const HTTPVersionNotSupported: HTTPErrorClass = /* @__PURE__ */ http(505,
+  'The HTTP version is not supported.')
+export const HTTPInsufficientStorage: HTTPErrorClass = /* @__PURE__ */ http(507,
+  'There was not enough space to save the resource')
+export const HTTPNetworkAuthenticationRequired: HTTPErrorClass = /* @__PURE__ */ http(511,
+  'Network authentication is required')
 
 const byCode = (classes: HTTPErrorClass[]): Map<number, HTTPErrorClass> =>
   new Map(classes.map((made) => [made.code, made]))
