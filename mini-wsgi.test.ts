@@ -1438,6 +1438,14 @@ rows<[what: string, error: () => HTTPException, answer: Allowed]>(errors, [
   same([Number(answer.status.slice(0, 3)), answer.get('allow'), answer.text], expected)
 })
 
+rows<[error: HTTPException, comment: boolean]>(errors, [
+  [new HTTPNotFound({ comment: 'why' }), true],
+  [new HTTPMethodNotAllowed({ comment: 'why' }), false],
+], ([{ title }]) => `the comment of ${title}`, async ([error, comment]) => {
+  const { text } = await call(error, '/', { headers: { Accept: 'text/html' } })
+  same(text.includes('<!-- why -->'), comment)
+})
+
 errors('a body of its own is sent as it is, whatever Accept says', async () => {
   const error = new HTTPForbidden({ body: '{"no": 1}', contentType: JSON_TYPE })
   const answer = await call(error, '/', { headers: { Accept: 'text/html' } })
@@ -1492,9 +1500,14 @@ rows<[how: string, handler: () => unknown]>(errors, [
 ], ([how]) => `an error ${how} is the answer`, async ([, handler]) =>
   same(await brief(wsgify(handler), '/'), [403, 'no']))
 
-errors('an error reads as an Error: message and stack', () => {
-  const error = new HTTPNotFound('no such server')
-  same([error.message, error.stack?.includes('mini-wsgi.test')], ['no such server', true])
+rows<[error: HTTPException, message: string]>(errors, [
+  [new HTTPNotFound('no such server'), 'no such server'],
+  [new HTTPNotFound({ explanation: 'gone fishing' }), 'gone fishing'],
+  [new HTTPNotFound(), 'The resource could not be found.'],
+], ([, message]) => `an error reads as an Error: ${message}`, ([error, message]) => {
+  const [first, second = ''] = error.stack?.split('\n') ?? []
+  same([error.message, first, second.includes('mini-wsgi.test')],
+    [message, `HTTPNotFound: ${message}`, true])
 })
 
 errors('one error may answer many requests', async () => {
