@@ -50,7 +50,7 @@ import type {
 } from './mini-wsgi.ts'
 
 // What the run must come to: a suite or a test that gets lost fails it, at the end.
-const EXPECTED = { suites: 19, tests: 1778 }
+const EXPECTED = { suites: 19, tests: 1793 }
 
 // 0. Helpers ────────────────────────────────────────────────────────────────────────────
 
@@ -513,6 +513,12 @@ const SHAPES: [name: string, make: () => Application, status: string, body: stri
     startResponse('200 OK', [...TEXT])
     startResponse('500 Oops', [...TEXT], new Error('found out late'))
     return ['replaced']
+  }, '500 Oops', 'replaced'],
+  ['excInfo after an empty chunk', () => function* (_environ, startResponse) {
+    startResponse('200 OK', [...TEXT])
+    yield ''
+    startResponse('500 Oops', [...TEXT], new Error('found out late'))
+    yield 'replaced'
   }, '500 Oops', 'replaced'],
 ]
 const HOSTED = HOSTS.flatMap(([host, run]) => SHAPES.map(([name, make, status, body]) =>
@@ -1030,6 +1036,18 @@ request('getResponse gives the answer while its body is still a stream', async (
   same([res.status, res.contentLength], ['200 OK', null])
   open()
   same(await res.text(), 'first last')
+})
+
+request('BUG: who changes an answer leaves the Response behind it alone', async () => {
+  const shared = new Response('hello')
+  const ids: unknown[] = []
+  for (const app of [new RequestId(shared), new RequestId(shared)]) {
+    const res = await Request.blank('/').getResponse(validator(app))
+    res.setCookie('sid', '1')
+    ids.push(res.headers.get('x-openstack-request-id'))
+  }
+  same([shared.headerlist.map(([name]) => name), ids[0] === ids[1]],
+    [['Content-Type', 'Content-Length'], false])
 })
 
 request('headers passed on are not replaced: excInfo is thrown back', async () => {
@@ -5942,7 +5960,7 @@ const structure = chapter('structure')
 
 // DESIGN asks for 3600 lines, 2300 of code, and 2000 in chapters 1 to 7. The file is
 // still above all three: these are where it stands, and may only fall.
-const LIMITS = { lines: 4870, code: 3513, serving: [451, 357] as const, learner: 3054,
+const LIMITS = { lines: 4869, code: 3509, serving: [451, 357] as const, learner: 3054,
   width: 90, median: 8, p90: 30, longest: 60, walk: 100 }
 /** The repository's files, also when this runs from dist/. */
 const place = (name: string): URL => new URL(`../${name}`, import.meta.url)

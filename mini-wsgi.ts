@@ -44,8 +44,9 @@
 //
 // What is owed, by whom (PEP 3333, "Specification Details"; chapter 10 checks it):
 //   application  calls startResponse before its first chunk, once, or again with excInfo
-//   server       sends status and headers with the first non-empty chunk, never earlier,
-//                so that excInfo can replace them; after that it cuts the connection
+//   server       sends status and headers with the first non-empty chunk that it writes,
+//                never earlier, so that until then excInfo can replace them; after that
+//                an error cuts the connection (HEAD and 204 have no chunk: at once)
 //   consumer     calls body.close(), if there is one, exactly once, always; without one,
 //                the iterator's return() once, and only when it stops before the end
 //   filter       owes its inner application what a server owes, and forwards the closing
@@ -235,6 +236,7 @@ const encoder = /* @__PURE__ */ new TextEncoder()
 const toBytes = (chunk: Chunk): Uint8Array =>
   typeof chunk === 'string' ? encoder.encode(chunk) : chunk
 const toText = (bytes: Uint8Array): string => new TextDecoder().decode(bytes)
+const STDERR = { write: (text: string): void => { console.error(text.trimEnd()) } }
 
 function joinBytes(chunks: readonly Uint8Array[]): Uint8Array {
   const [first] = chunks
@@ -469,7 +471,7 @@ function responseOf(req: Request, app: Application): Response | Promise<Response
   if (input instanceof BufferedInput) input.rewind()
   const { ResponseClass } = req.constructor as typeof Request
   return whenKnown(collect(app, req.environ), ({ status, headers, body }) =>
-    new ResponseClass({ status, headerlist: headers, appIter: body }))
+    new ResponseClass({ status, headerlist: [...headers], appIter: body }))
 }
 
 /** What an application answered; the status is '' until it has called startResponse. */
@@ -504,8 +506,8 @@ function collect(app: Application, environ: Environ): Answer | Promise<Answer> {
 }
 
 /**
- * What was written, then the body, which it closes. The first step is empty: it says that
- * the first chunk is there, until which startResponse may come, or come again.
+ * What was written, then the body, which it closes. Its first step says that there is a
+ * chunk which is not empty: until then startResponse may come, or come again.
  */
 async function* replay(
   body: Body, written: Chunk[] = [], begin = (): void => {},
@@ -513,6 +515,7 @@ async function* replay(
   const reader = new BodyReader(body)
   try {
     let step = await reader.next()
+    while (step.value?.length === 0 && written.length === 0) step = await reader.next()
     begin()
     yield ''
     for (; ; step = await reader.next()) {
@@ -625,7 +628,7 @@ function makeEnviron(method: string, scheme = 'http', host = 'localhost'): Envir
     HTTP_HOST: `${name}:${port}`,
     'wsgi.version': [1, 0], 'wsgi.url_scheme': scheme.toLowerCase(),
     'wsgi.input': new BufferedInput(Promise.resolve(new Uint8Array(0))),
-    'wsgi.errors': { write: (text) => { console.error(text.trimEnd()) } },
+    'wsgi.errors': STDERR,
     'wsgi.multithread': false, 'wsgi.multiprocess': false, 'wsgi.run_once': false,
   }
 }
@@ -1727,12 +1730,13 @@ const refused = (template: string, at: number, rule: string): TypeError =>
 // and by the characters that tell them apart. '/servers/new' finds route 5 so; then the
 // tree is walked for what was registered before: route 2 takes {id} = 'new', and wins.
 // All this is in one array of numbers: a look-up stays in few places of memory. It begins
-// with the switch over the lengths of the paths without variables.
+// with the switch over the lengths of the paths without variables; a 0 leads nowhere.
 //   node    first, n, n codes of text, end, m, m times (gap, node), switch
 //   switch  mask, mask + 1 slots: slots[code & mask] is where `code` may lead, 0 nowhere;
 //           another code may share the slot, so the text that is there is compared
 //   fork    position, switch over the character there; ~number where one path is left
-// `first` is the number in brackets, `end` that of the route which ends here, or -1.
+// `first` is the number in brackets: the lowest at or behind the node (routes are written
+// in their order, so it is that of the first). `end`: the route that ends here, or -1.
 
 /** A route in a table. */
 class Entry {
@@ -1740,7 +1744,7 @@ class Entry {
   readonly literal: string | null // the path, where it has no variables
   size = 0                        // how many of its variables the tree finds ...
   tail: Tail | null = null        // ... and what finds the others
-  next = -1                       // for the same paths, if the conditions refuse; or -1
+  fallback = -1                   // for the same paths, if the conditions refuse; or -1
   isFirst = false                 // of a literal: no earlier route takes its path
   names: string[] | null = null   // of the variables that the tree finds
   controller: unknown             // its defaults: these two by themselves, because V8
@@ -1775,7 +1779,7 @@ class RouteTable {
   readonly spans: number[] = [] // start and end of each variable on the way
   readonly found: number[] = [] // the same, of the best
   best = NONE
-  above = -1
+  after = -1
 
   constructor(routes: readonly Route[]) {
     const writer = new TreeWriter(routes)
@@ -1785,20 +1789,20 @@ class RouteTable {
     this.tree = new Int32Array(writer.tree)
   }
 
-  /** The first route to fit the path; again, above the number of one that refused it. */
-  find(path: string, above: number): Entry | null {
-    this.above = above
+  /** The first route to fit the path; or the first after the number that refused it. */
+  find(path: string, after: number): Entry | null {
+    this.after = after
     this.best = NONE
     const literal = this.findLiteral(path)
     if (literal >= 0) {
       const entry = this.entries[literal]!
       this.take(literal, 0)
-      if (entry.isFirst && above < 0) return entry
+      if (entry.isFirst && after < 0) return entry
     }
     this.walk(path, this.root, 0, 0)
     if (this.best === NONE) return null
     const found = this.entries[this.best]!
-    if (above < 0 && this.best === literal) found.isFirst = true
+    if (after < 0 && this.best === literal) found.isFirst = true
     return found
   }
 
@@ -1827,7 +1831,7 @@ class RouteTable {
       else {
         const code = path.charCodeAt(at)
         next = tree[gapsEnd + 1 + (code & tree[gapsEnd]!)]!
-        const isOther = tree[next + 2] !== code // its text begins with another character
+        const isOther = tree[next + 2] !== code // the slot may be another character's
         if (isOther || tree[next]! >= this.best) next = 0
       }
       i += 2
@@ -1851,11 +1855,11 @@ class RouteTable {
     }
   }
 
-  /** Routes end here: takes the first that is above `above`, if it beats the best. */
+  /** Routes end here: takes the first after `after`, if it beats the best. */
   take(first: number, depth: number): void {
     const { found, spans } = this
     let number = first
-    while (number >= 0 && number <= this.above) number = this.entries[number]!.next
+    while (number >= 0 && number <= this.after) number = this.entries[number]!.fallback
     if (number < 0 || number >= this.best) return
     this.best = number
     for (let i = 0; i < depth; i++) found[i] = spans[i]!
@@ -2027,8 +2031,8 @@ class TreeWriter {
   /** Adds a later route for the same paths, unless it can never be reached. */
   #append(number: number, later: number): void {
     let entry = this.entries[number]!
-    while (entry.next >= 0) entry = this.entries[entry.next]!
-    if (entry.route.isGuarded) entry.next = later
+    while (entry.fallback >= 0) entry = this.entries[entry.fallback]!
+    if (entry.route.isGuarded) entry.fallback = later
   }
 
   #writeSwitch<T>(groups: readonly Group<T>[], write: (items: T[]) => number): void {
@@ -2473,8 +2477,7 @@ export class Mapper {
       ...this.matchlist.map(({ name, methods, routepath, defaults }) =>
         [name ?? '', methods?.join(', ') ?? '', routepath,
           label(defaults['controller']), label(defaults['action'])])]
-    const widths = [0, 1, 2, 3, 4].map((at) =>
-      Math.max(...rows.map((row) => row[at]?.length ?? 0)))
+    const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)))
     return rows.map((row) =>
       row.map((cell, at) => cell.padEnd(widths[at] ?? 0)).join(' ')).join('\n')
   }
@@ -2522,8 +2525,7 @@ function misfit({ parts }: Route, path: string): string {
 }
 
 const takesMethods = ({ methods, isGuarded }: Route, other: Route): boolean =>
-  !isGuarded && (methods === null
-    || other.methods?.every((one) => methods.includes(one)) === true)
+  !isGuarded && (!methods || !!other.methods?.every((one) => methods.includes(one)))
 
 /** A template without names: '/servers/{}'; what may cross a '/' is written with some. */
 const templateOf = ({ parts }: Pick<Route, 'parts'>): string => parts.map((part) => {
@@ -2566,10 +2568,9 @@ function buildPath(route: Route, given: Vars, appendSlash = false): string | nul
   }
   let path = ''
   for (const part of route.parts) {
-    const value = typeof part === 'string' ? part : vars[part.name]
-    const isAbsent = value === null || value === undefined
+    const value = typeof part === 'string' ? part : vars[part.name] ?? null
     if (typeof part === 'string') path += part
-    else if (!isAbsent) path += dotOf(part, value) + quoteUrl(value)
+    else if (value !== null) path += dotOf(part, value) + quoteUrl(value)
     else if (!part.isOptional) return null
   }
   if (!path.startsWith('/') && !route.options.static) path = `/${path}`
@@ -2722,7 +2723,7 @@ export class URLGenerator {
 
 type RouteHandler<P extends string> = (req: Request, params: PathParams<P>) => unknown
 
-/** The match names an application, wsgify calls it. (tsc drops a static field's PURE.) */
+/** The match names an application; what a handler returns, wsgify calls (chapter 5). */
 const dispatch: Wsgified<[], unknown> = /* @__PURE__ */ wsgify((req) => {
   const { controller = new HTTPNotFound() } = req.urlvars
   if (isApplication(controller)) return controller
@@ -2742,7 +2743,7 @@ const dispatch: Wsgified<[], unknown> = /* @__PURE__ */ wsgify((req) => {
  * [res.statusCode, res.headers.get('Allow')] //=> [405, 'GET, HEAD, OPTIONS']
  */
 export class Router {
-  static readonly _dispatch: Wsgified<[], unknown> = dispatch
+  static readonly _dispatch: Wsgified<[], unknown> = dispatch // tsc drops PURE here
   readonly map: Mapper
   readonly _router: RoutesMiddleware
 
@@ -2923,7 +2924,7 @@ async function overriddenMethod(req: Request): Promise<string | undefined> {
  */
 export class Resource {
   readonly controller: object
-  readonly #app: ApplicationFunction = wsgify((req) => this._dispatch(req))
+  readonly #app: ApplicationFunction = wsgify((req) => this._callAction(req))
 
   constructor(controller: object) { this.controller = controller }
 
@@ -2932,7 +2933,7 @@ export class Resource {
   }
 
   /** Calls the method that the route's action names. */
-  async _dispatch(req: Request): Promise<unknown> {
+  async _callAction(req: Request): Promise<unknown> {
     const { action, ...args } = paramsOf(req)
     const method = methodOf(this.controller, action)
     if (!method && action !== 'action') throw new HTTPNotFound()
@@ -3012,7 +3013,7 @@ export interface Mount { domain: string | null; prefix: string; app: Application
  */
 export class URLMap {
   readonly notFoundApp: Application
-  #mounts: Mount[] = []
+  readonly mounts: Mount[] = []
 
   constructor(
     table: Record<string, Application> = {},
@@ -3026,23 +3027,22 @@ export class URLMap {
   set(key: string | readonly [string | null, string], app: Application): this {
     const mount = { ...parseMount(key), app }
     this.delete(key)
-    this.#mounts.push(mount)
+    this.mounts.push(mount)
     // Hosts come before no host, and longer prefixes before shorter ones.
-    this.#mounts.sort((a, b) => Number(a.domain === null) - Number(b.domain === null)
+    this.mounts.sort((a, b) => Number(a.domain === null) - Number(b.domain === null)
       || (a.domain ?? '').localeCompare(b.domain ?? '')
       || b.prefix.length - a.prefix.length)
     return this
   }
   delete(key: string | readonly [string | null, string]): boolean {
     const { domain, prefix } = parseMount(key)
-    const at = this.#mounts.findIndex((m) => m.domain === domain && m.prefix === prefix)
-    if (at >= 0) this.#mounts.splice(at, 1)
+    const at = this.mounts.findIndex((m) => m.domain === domain && m.prefix === prefix)
+    if (at >= 0) this.mounts.splice(at, 1)
     return at >= 0
   }
   keys(): [domain: string | null, prefix: string][] {
-    return this.#mounts.map(({ domain, prefix }) => [domain, prefix])
+    return this.mounts.map(({ domain, prefix }) => [domain, prefix])
   }
-  get mounts(): readonly Mount[] { return this.#mounts }
 
   __call__(environ: Environ, startResponse: StartResponse): Body | Promise<Body> {
     const path = environ.PATH_INFO.replace(/\/{2,}/g, '/')
@@ -3058,7 +3058,7 @@ export class URLMap {
     const own = (environ['HTTP_HOST'] ?? environ.SERVER_NAME ?? '').toLowerCase()
     const standard = environ['wsgi.url_scheme'] === 'https' ? '443' : '80'
     const [host, port = standard] = own.split(':')
-    return this.#mounts.find(({ domain, prefix }) =>
+    return this.mounts.find(({ domain, prefix }) =>
       (domain === null || domain === host || domain === `${host}:${port}`)
       && (path === prefix || path.startsWith(`${prefix}/`)))
   }
@@ -3431,7 +3431,8 @@ function watchedBody(
 //   n = 2
 //
 // `module:name` is asked of `registry`, then of module.js, .mjs or .ts beside the file.
-// Here globalConf is [DEFAULT], and localConf the section's keys that are not in it.
+// Here globalConf is [DEFAULT] and the file's place (here, __file__), and localConf what
+// the section says: a key that is in [DEFAULT], too, is not in it (write `set key`).
 
 /** What composite factories get: a way to the other sections. */
 export interface ConfigLoader {
@@ -3450,7 +3451,8 @@ export interface LoadOptions extends ConfOption {
   name?: string | undefined
   /** The folder that a relative path starts from. */
   relativeTo?: string | undefined
-  /** 'module:name' to a value, or 'module' to an object; asked before import(). */
+  /** 'module:name' to a function, or 'module' to an object that holds it (and, of
+   * `Tag.factory`, the class that is its `this`); asked before import(). */
   registry?: Readonly<Record<string, unknown>> | undefined
 }
 
@@ -4054,8 +4056,7 @@ function checkHeaders(headers: HeaderList, code: number): void {
 }
 
 function checkChunk(chunk: unknown): void {
-  const isChunk = isText(chunk) || chunk instanceof Uint8Array
-  check(isChunk, 'application sent the chunk', 'send strings or bytes', chunk)
+  check(isChunk(chunk), 'application sent the chunk', 'send strings or bytes', chunk)
 }
 
 function checkedBody(body: Body, state: Checked): Body {
@@ -4256,11 +4257,11 @@ function matchText({ controller, action = '-', ...vars }: Vars): string {
 }
 
 // 11. Hosting ───────────────────────────────────────────────────────────────────────────
-// Arrives: a request in the platform's form, 'GET /v1/servers/42?detail=1 HTTP/1.1' from
-// node:http, or a web-standard Request. Leaves: the environ of chapter 1; and, when the
-// application has answered, status, headers and body in the platform's own form. Nothing
-// here touches the process. What faces the network refuses what two readers could read
-// in two ways, and never trusts a client to be quick, or to stay.
+// Host adapters. Arrives: a request in the platform's form, 'GET /v1/servers/42?detail=1
+// HTTP/1.1' from node:http, or a web-standard Request. Leaves: the environ of chapter 1;
+// and, when the application has answered, status, headers and body in the platform's own
+// form. Nothing here touches the process. What faces the network refuses what two readers
+// could read in two ways, and never trusts a client to be quick, or to stay.
 
 type FetchRequest = InstanceType<typeof globalThis.Request>
 type FetchResponse = InstanceType<typeof globalThis.Response>
@@ -4473,7 +4474,7 @@ export function toNode(app: Application | DecoratedMethod): NodeHandler {
   return (req, res) => { host.handle(req, res) }
 }
 
-/** A connection. Requests may be pipelined: the next comes before an answer is out. */
+/** A connection, or line: requests may come before the answer to the last is out. */
 interface NodeLine {
   host: NodeHost; address: string; port: string; scheme: string
   /** The exchange of the last request that came, until its answer is out. */
@@ -4537,8 +4538,6 @@ class NodeHost {
     return line
   }
 }
-
-const STDERR = { write: (text: string): void => { console.error(text.trimEnd()) } }
 
 /** All of environ but the headers: one literal, so that V8 knows its shape. */
 function nodeEnviron(req: NodeRequest, line: NodeLine, exchange: NodeExchange): Environ {

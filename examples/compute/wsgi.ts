@@ -75,7 +75,7 @@ export class Resource extends BaseResource {
   }
 
   /** The summary of this class: version, type, method, body, project, call, answer. */
-  override async _dispatch({ environ }: Request): Promise<unknown> {
+  override async _callAction({ environ }: Request): Promise<unknown> {
     const req = new OpenStackRequest(environ)
     try {
       this._setVersion(req)
