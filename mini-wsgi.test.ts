@@ -1041,7 +1041,12 @@ request('getResponse gives the answer while its body is still a stream', async (
 request('BUG: who changes an answer leaves the Response behind it alone', async () => {
   const shared = new Response('hello')
   const ids: unknown[] = []
-  for (const app of [new RequestId(shared), new RequestId(shared)]) {
+  const adding: Filter = (app) => (environ, startResponse) =>
+    callApplication(app, environ, (status, headers, ...rest) => {
+      headers.push(['X-Added', '1'])
+      return startResponse(status, headers, ...rest)
+    })
+  for (const app of [new RequestId(adding(shared)), new RequestId(adding(shared))]) {
     const res = await Request.blank('/').getResponse(validator(app))
     res.setCookie('sid', '1')
     ids.push(res.headers.get('x-openstack-request-id'))

@@ -972,9 +972,9 @@ const CHARSET = /;\s*charset=/i
 
 const isLocation = /* @__PURE__ */ sameName('Location')
 
-/** Location goes out absolute, and never points where the application did not mean. */
+/** A list that others may change; Location absolute, and never other than was meant. */
 function wireHeaders(headers: HeaderList, environ: Environ): HeaderList {
-  if (!headers.some(isLocation)) return headers
+  if (!headers.some(isLocation)) return [...headers]
   return headers.map((header) =>
     isLocation(header) ? [header[0], absoluteLocation(header[1], environ)] : header)
 }
