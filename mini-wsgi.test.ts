@@ -50,7 +50,7 @@ import type {
 } from './mini-wsgi.ts'
 
 // What the run must come to: a suite or a test that gets lost fails it, at the end.
-const EXPECTED = { suites: 19, tests: 1793 }
+const EXPECTED = { suites: 19, tests: 1794 }
 
 // 0. Helpers ────────────────────────────────────────────────────────────────────────────
 
@@ -3999,6 +3999,12 @@ rows<[what: string, app: Application, logged: RegExp]>(serving, [
   ['rejects', async () => { throw new Error('secret') }, /Error: secret/],
   ['throws at its first chunk', answering((function* () { throw new Error('secret') })()),
     /Error: secret/],
+  ['passes excInfo after a chunk that still waits', function* (_environ, startResponse) {
+    startResponse('200 OK', [...TEXT])
+    yield 'half of a secret'
+    startResponse('500 Late', [...TEXT], new Error('secret'))
+    yield 'more'
+  }, /Error: secret/],
   ['never calls startResponse', () => ['x'], /startResponse/],
   ['calls it twice', (environ, startResponse) => {
     startResponse('200 OK', [...TEXT])
@@ -5965,7 +5971,7 @@ const structure = chapter('structure')
 
 // DESIGN asks for 3600 lines, 2300 of code, and 2000 in chapters 1 to 7. The file is
 // still above all three: these are where it stands, and may only fall.
-const LIMITS = { lines: 4869, code: 3509, serving: [451, 357] as const, learner: 3054,
+const LIMITS = { lines: 4869, code: 3507, serving: [451, 357] as const, learner: 3053,
   width: 90, median: 8, p90: 30, longest: 60, walk: 100 }
 /** The repository's files, also when this runs from dist/. */
 const place = (name: string): URL => new URL(`../${name}`, import.meta.url)

@@ -49,7 +49,8 @@
 //                an error cuts the connection (HEAD and 204 have no chunk: at once)
 //   consumer     calls body.close(), if there is one, exactly once, always; without one,
 //                the iterator's return() once, and only when it stops before the end
-//   filter       owes its inner application what a server owes, and forwards the closing
+//   filter       owes its inner application what a server owes: if it returns another
+//                body, that has a close() which closes the inner one
 //
 // Python's names become camelCase (path_info_pop: pathInfoPop). What crosses a boundary
 // keeps its spelling: environ keys, ini keys, route variables, and `__call__`, the method
@@ -105,7 +106,8 @@ export interface Input extends AsyncIterable<Uint8Array> {
  * | HTTP_* | headers: X-Auth-Token is HTTP_X_AUTH_TOKEN; repeated ones are joined |
  * | wsgi.input | the body; `wsgi.input_terminated` says that it knows its own end |
  * | wsgi.errors | where errors are written |
- * | wsgiorg.routing_args | [url, variables], set by RoutesMiddleware (chapter 7) |
+ * | wsgiorg.routing_args | [URLGenerator, variables of the match] (chapter 7) |
+ * | routes.route, routes.url | the route that matched, and the same URLGenerator |
  * | mini.signal | AbortSignal that fires when the client goes away; made on first use |
  */
 export interface Environ {
@@ -375,7 +377,7 @@ export class Request {
     return /^\d+$/.test(length) ? Number(length) : null
   }
 
-  /** The variables of the matched route: { id: '42' }. */
+  /** The matched route's variables and defaults: { id: '42', action: 'show' ... }. */
   get urlvars(): Record<string, unknown> {
     return (this.environ['wsgiorg.routing_args'] ??= [[], new Dict()])[1]
   }
@@ -1456,7 +1458,7 @@ function wsgified(handler: Handler, options: WsgifyOptions): Wsgified {
   })
 }
 
-/** What was thrown is the answer, if it is an HTTP error; others are the caller's. */
+/** A thrown HTTP error is the answer; other errors fly on to who called us. */
 function thrown(error: unknown): HTTPException {
   if (isHttpError(error)) return error
   throw error
@@ -1721,14 +1723,14 @@ const refused = (template: string, at: number, rule: string): TypeError =>
 //   5 /servers/new                              └─ '.' (4)
 //                                                   └─ {format} (4): route 4
 //
-// '/servers/42' walks '/servers' and '/', finds no 'n', takes {id} = '42' to route 2, and
+// '/servers/42' walks '/servers' and '/', not 'new/', takes {id} = '42' to route 2, and
 // looks at the expression only because 1 < 2: it could still win (there is no dot: it
 // does not). A node is entered only while its number is below that of the best route
 // found so far. So order decides, not shape, and most of the tree is never seen.
 //
-// Route 5 is not in the tree: templates without variables are looked up first, by length
-// and by the characters that tell them apart. '/servers/new' finds route 5 so; then the
-// tree is walked for what was registered before: route 2 takes {id} = 'new', and wins.
+// Route 5 is not in the tree: templates without variables are looked up first. Length and
+// a few characters lead to the only one that it can be; that is compared. '/servers/new'
+// is route 5 so; then the tree is walked for a lower number: route 2 is, {id} = 'new'.
 // All this is in one array of numbers: a look-up stays in few places of memory. It begins
 // with the switch over the lengths of the paths without variables; a 0 leads nowhere.
 //   node    first, n, n codes of text, end, m, m times (gap, node), switch
@@ -1745,7 +1747,7 @@ class Entry {
   size = 0                        // how many of its variables the tree finds ...
   tail: Tail | null = null        // ... and what finds the others
   fallback = -1                   // for the same paths, if the conditions refuse; or -1
-  isFirst = false                 // of a literal: no earlier route takes its path
+  isFirst = false                 // of a literal: find() saw it win, so it always does
   names: string[] | null = null   // of the variables that the tree finds
   controller: unknown             // its defaults: these two by themselves, because V8
   action: unknown                 // is quicker with names that it knows,
@@ -1856,9 +1858,9 @@ class RouteTable {
   }
 
   /** Routes end here: takes the first after `after`, if it beats the best. */
-  take(first: number, depth: number): void {
+  take(end: number, depth: number): void {
     const { found, spans } = this
-    let number = first
+    let number = end
     while (number >= 0 && number <= this.after) number = this.entries[number]!.fallback
     if (number < 0 || number >= this.best) return
     this.best = number
@@ -2570,7 +2572,8 @@ function buildPath(route: Route, given: Vars, appendSlash = false): string | nul
   for (const part of route.parts) {
     const value = typeof part === 'string' ? part : vars[part.name] ?? null
     if (typeof part === 'string') path += part
-    else if (value !== null) path += dotOf(part, value) + quoteUrl(value)
+    else if (value !== null) path +=
+      (part.isOptional && value !== '' ? '.' : '') + quoteUrl(value)
     else if (!part.isOptional) return null
   }
   if (!path.startsWith('/') && !route.options.static) path = `/${path}`
@@ -2579,9 +2582,6 @@ function buildPath(route: Route, given: Vars, appendSlash = false): string | nul
     && !(key in defaults) && key !== 'controller' && key !== 'action')
   return path + queryOf(extras).replaceAll('%20', '+').replaceAll('/', '%2F')
 }
-
-const dotOf = ({ isOptional }: Variable, value: unknown): string =>
-  isOptional && value !== '' ? '.' : ''
 
 /** Letters, digits and '_.-~/' stay; the rest is percent-encoded UTF-8. */
 const quoteUrl = (value: unknown): string =>
@@ -2612,9 +2612,8 @@ class SubMapper extends Mapper {
     const { pathPrefix = '', namePrefix, ...shared } = this.#shared
     const options: RouteOptions = { ...shared, ...own }
     for (const [key, value] of Object.entries(own)) {
-      const outer = shared[key]
-      const areBoth = isDictionary(outer) && isDictionary(value)
-      if (areBoth) options[key] = { ...outer, ...value }
+      const base = shared[key]
+      if (isDictionary(base) && isDictionary(value)) options[key] = { ...base, ...value }
     }
     // Without a name the path is the name, but not below a name prefix (as in Routes).
     const fullName = namePrefix === undefined ? name ?? path : name && namePrefix + name
@@ -3351,11 +3350,21 @@ export class CatchErrors extends Middleware {
     try {
       return await req.getResponse(this.application)
     } catch (error) {
-      if (isHttpError(error)) throw error // wsgify answers with it
-      req.environ['wsgi.errors'].write(`${req.method} ${req.path}: ${errorText(error)}\n`)
-      return new HTTPInternalServerError()
+      return answerTo(error, req.environ)
     }
   }
+}
+
+/** What answers for an error: itself, or a 500 whose reason only the log tells. */
+function answerTo(error: unknown, environ: Environ): Application {
+  if (isHttpError(error)) return error
+  logError(error, environ)
+  return new HTTPInternalServerError()
+}
+
+function logError(error: unknown, environ: Environ): void {
+  const { REQUEST_METHOD: method, PATH_INFO: path, 'wsgi.errors': errors } = environ
+  errors.write(`${method} ${show(path)}: ${errorText(error)}\n`)
 }
 
 const errorText = (error: unknown): string =>
@@ -3431,6 +3440,7 @@ function watchedBody(
 //   n = 2
 //
 // `module:name` is asked of `registry`, then of module.js, .mjs or .ts beside the file.
+// `use = x` takes over the section x, `filter-with = f` puts f around what is made.
 // Here globalConf is [DEFAULT] and the file's place (here, __file__), and localConf what
 // the section says: a key that is in [DEFAULT], too, is not in it (write `set key`).
 
@@ -4313,18 +4323,6 @@ function pathOf(raw: string): string {
   throw new HTTPBadRequest('The path must be percent-encoded UTF-8 without NUL.')
 }
 
-/** What answers for an error: itself, or a 500 whose reason only the log tells. */
-function answerTo(error: unknown, environ: Environ): Application {
-  if (isHttpError(error)) return error
-  logError(error, environ)
-  return new HTTPInternalServerError()
-}
-
-function logError(error: unknown, environ: Environ): void {
-  const { REQUEST_METHOD: method, PATH_INFO: path, 'wsgi.errors': errors } = environ
-  errors.write(`${method} ${show(path)}: ${errorText(error)}\n`)
-}
-
 async function webResponse(app: Application, environ: Environ): Promise<FetchResponse> {
   const { status, headers, body } = await collect(app, environ)
   const { code } = headOf(status, headers) // throws what no server may send
@@ -4645,6 +4643,7 @@ class NodeExchange implements ChunkSource {
   #reader: BodyReader | undefined
   #controller: AbortController | undefined
   #drained: Promise<void> | undefined // while the client is slower than we are
+  #hasBegun = false // the body: its first chunk counts as sent, even if it still waits
   #hasFailed = false
   #isOver = false
 
@@ -4688,7 +4687,7 @@ class NodeExchange implements ChunkSource {
   run(app: Application): void {
     try {
       const body = callApplication(app, this.environ, (status, headers, excInfo) => {
-        if (excInfo && this.res.headersSent) throw excInfo
+        if (excInfo && (this.#hasBegun || this.res.headersSent)) throw excInfo
         if (this.#head && !excInfo) throw new Error(TWICE)
         this.#head = headOf(status, headers)
         return (chunk) => this.#write(joinChunks([chunk]))
@@ -4734,6 +4733,7 @@ class NodeExchange implements ChunkSource {
         if (step.done) return this.#end(joinChunks(gathered))
         gathered.push(step.value)
         size += step.value.length
+        this.#hasBegun ||= size > 0
         if (size === 0 || (size < 65536 && reader.isSync)) continue
         await this.#write(joinChunks(gathered))
         gathered = []
