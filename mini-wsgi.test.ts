@@ -46,11 +46,11 @@ import {
 } from './mini-wsgi.ts'
 import type {
   Application, ApplicationFunction, Body, Chunk, Environ, Filter, HeaderList, Input,
-  PathParams, StartResponse, Tree,
+  PathParams, ResponseOptions, StartResponse, Tree,
 } from './mini-wsgi.ts'
 
 // What the run must come to: a suite or a test that gets lost fails it, at the end.
-const EXPECTED = { suites: 19, tests: 1795 }
+const EXPECTED = { suites: 19, tests: 1811 }
 
 // 0. Helpers ────────────────────────────────────────────────────────────────────────────
 
@@ -749,6 +749,7 @@ request('GET is the query, its names in their order', () => {
   const { GET } = Request.blank('/?a=1&b=%20+&a=2&__proto__=x&toString=y')
   same(['a', 'b', '__proto__', 'toString', 'constructor'].map((name) => GET.getAll(name)),
     [['1', '2'], ['  '], ['x'], ['y'], []])
+  same([...Request.blank('/??x=1').GET.keys()], ['?x'])
 })
 
 rows<[header: string | null, name: string, value: string | null]>(request, [
@@ -1288,6 +1289,8 @@ rows<[what: string, name: string, options: CookieOptions, error: RegExp]>(respon
   ['a domain with CRLF', 'sid', { domain: 'x\r\nX: y' }, /domain/],
   ['an unknown sameSite', 'sid', { sameSite: 'some' }, /some/],
   ['sameSite none without secure', 'sid', { sameSite: 'none' }, /secure/],
+  ['maxAge NaN', 'sid', { maxAge: NaN }, /time/],
+  ['a date that is none', 'sid', { expires: new Date(NaN) }, /time/],
 ], ([what]) => `setCookie refuses ${what}`, ([, name, options, error]) =>
   rejects(() => { new Response().setCookie(name, 'v', options) }, error))
 
@@ -1312,6 +1315,7 @@ rows<[location: string, wire: string]>(response, [
   ['/\t/evil.test', 'http://localhost/%2fevil.test'],
   ['/\r\n/evil.test', 'http://localhost/%2fevil.test'],
   ['/x\r\nSet-Cookie: a=b', 'http://localhost/xSet-Cookie: a=b'],
+  ['/\x01\x1f\x7f', 'http://localhost/%01%1F%7F'],
 ], ([location]) => `Location ${show(location)} on the wire`, async ([location, wire]) => {
   const res = new Response({ status: 302, location })
   same(res.location, location)
@@ -1325,6 +1329,44 @@ rows<[location: string]>(response,
     const { get } = await call(new Response({ status: 302, location }), '/')
     same(new URL(get('location') ?? '', 'http://elsewhere.test').host, 'localhost')
   })
+
+response('Location stays relative where absoluteLocation is false', async () => {
+  Response.absoluteLocation = false
+  try {
+    for (const made of [new Response({ status: 302, location: '../new' }),
+      new HTTPFound({ location: '../new' })]) {
+      const { get } = await call(new RequestId(made), '/a/b')
+      same(get('location'), '../new')
+    }
+    const evil = new Response({ status: 302, location: '//evil.test' })
+    const { get } = await call(evil, '/')
+    same(get('location'), '/%2fevil.test')
+  } finally {
+    Response.absoluteLocation = true
+  }
+})
+
+rows<[what: string, options: ResponseOptions, type: string | null, text: string]>(
+  response, [
+    ['JSON as text, with a charset', { body: '"é"', contentType: JSON_TYPE,
+      charset: 'UTF-8' }, JSON_TYPE, '"é"'],
+    ['text without a type, with a charset', { body: 'é', headerlist: [],
+      charset: 'UTF-8' }, null, 'é'],
+  ], ([what]) => `BUG: a Response takes ${what}`, async ([, options, type, text]) => {
+    const res = new Response(options)
+    same([res.headers.get('Content-Type'), await res.text()], [type, text])
+  })
+
+rows<[etag: string, header: string]>(response, [
+  ['x', '"x"'], ['"x"', '"x"'], ['W/"x"', 'W/"x"'],
+], ([etag]) => `the etag ${etag}`, ([etag, header]) =>
+  same(new Response({ etag }).headers.get('ETag'), header))
+
+response('BUG: a body of another length is still there after the error', async () => {
+  const res = new Response({ appIter: ['abc'], contentLength: 2 })
+  await rejects(res.bytes(), /Content-Length is 2/)
+  same([...res.body as Iterable<Uint8Array>], [bytesOf('abc')])
+})
 
 response('HEAD keeps Content-Length, sends nothing, and closes the body', async () => {
   const { body, log } = spied(['abc'], true)
@@ -1465,6 +1507,8 @@ rows<[what: string, error: () => HTTPException, answer: Allowed]>(errors, [
     [500, null, '500 Internal Server Error\n\n\n\n ']],
   ['a body as JSON', () => new HTTPMethodNotAllowed({ json: { own: true } }),
     [405, null, '{"own":true}']],
+  ['a body as chunks', () => new HTTPMethodNotAllowed({ appIter: ['a', 'b'] }),
+    [405, null, 'ab']],
   ['detail and headers', () => new HTTPMethodNotAllowed('detail',
     { headers: { Allow: 'PUT' }, body: 'own' }), [405, 'PUT', 'own']],
 ], ([what]) => `errors take ${what}`, async ([, error, expected]) => {
@@ -1512,6 +1556,22 @@ rows<[code: number]>(errors, [[204], [205], [304]], ([code]) => `a ${code} has n
     const res = await Request.blank('/').getResponse(error)
     same([res.statusCode, headersOf(res), await res.text()], [code, {}, ''])
   })
+
+errors('BUG: a 204 drops the type and the length that it was given', async () => {
+  const headers = { 'Content-Type': PLAIN, 'Content-Length': '5', 'X-A': 'b' }
+  const answer = await call(new wsgi.HTTPNoContent({ headers }), '/')
+  same(['content-type', 'content-length', 'x-a'].map(answer.get), [null, null, 'b'])
+})
+
+rows<[what: string, error: HTTPException, isLink: boolean]>(errors, [
+  ['a location', new HTTPFound({ location: '/x' }), true],
+  ['a header Location', new HTTPFound({ headers: { Location: '/x' } }), true],
+  ['what was created', new wsgi.HTTPCreated({ location: '/x' }), false],
+], ([what]) => `the page's link to ${what}`, async ([, error, isLink]) => {
+  const { text, get } = await call(error, '/', { headers: { Accept: 'text/html' } })
+  same([get('location'), text.includes('<a href="http://localhost/x">')],
+    ['http://localhost/x', isLink])
+})
 
 errors('many \'<\' in what was asked for cost no more than other letters', async () => {
   const type = '<'.repeat(2e6)
@@ -1586,6 +1646,10 @@ rows<[what: string, handler: (req: Request) => unknown,
   ['a ReadableStream', () => new Blob(['streamed']).stream(),
     ['200 OK', HTML, 'streamed']],
   ['a promise of a string', async () => 'late', ['200 OK', HTML, 'late']],
+  ['a string after a type without a charset', ({ response }) => {
+    response.contentType = JSON_TYPE
+    return '{"a":1}'
+  }, ['200 OK', JSON_TYPE, '{"a":1}']],
   ['a promise of an object', async () => ({ id: 42 }),
     ['200 OK', JSON_TYPE, '{"id":42}']],
   ['a promise of an application', async () => hello, ['200 OK', PLAIN, 'hello']],

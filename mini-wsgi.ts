@@ -356,7 +356,7 @@ export class Request {
   get url(): string { return this.hostUrl + this.pathQs }
 
   /** The query string's fields, as the platform reads them. */
-  get GET(): URLSearchParams { return new URLSearchParams(this.environ.QUERY_STRING) }
+  get GET(): URLSearchParams { return new URLSearchParams(`?${this.queryString}`) }
   get headers(): RequestHeaders { return new RequestHeaders(this.environ) }
   get cookies(): ReadonlyMap<string, string> { return parseCookies(this.environ) }
   get accept(): { bestMatch(offers: readonly string[]): string | null } {
@@ -473,7 +473,7 @@ function responseOf(req: Request, app: Application): Response | Promise<Response
   if (input instanceof BufferedInput) input.rewind()
   const { ResponseClass } = req.constructor as typeof Request
   return whenKnown(collect(app, req.environ), ({ status, headers, body }) =>
-    new ResponseClass({ status, headerlist: [...headers], appIter: body }))
+    new ResponseClass({ status, headerlist: headers, appIter: body }))
 }
 
 /** What an application answered; the status is '' until it has called startResponse. */
@@ -567,15 +567,14 @@ const strictDecoder = /* @__PURE__ */
   new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
 const strictText = (bytes: Uint8Array): string => strictDecoder.decode(bytes)
 
-const MAX_DEPTH = 1000 // of JSON
-const MAX_FIELDS = 1000 // of a form
+const MOST = 1000 // levels of JSON, fields of a form
 
 /** What nests too deep would overflow the stack when it is written as JSON again. */
 function parseJson(bytes: Uint8Array): unknown {
   const value = JSON.parse(strictText(bytes)) as unknown
-  let level = bytes.length > 2 * MAX_DEPTH ? [value] : [] // each has two brackets
+  let level = bytes.length > 2 * MOST ? [value] : [] // each has two brackets
   for (let depth = 0; level.length > 0; depth++) {
-    if (depth > MAX_DEPTH) throw new RangeError(`it is over ${MAX_DEPTH} levels deep`)
+    if (depth > MOST) throw new RangeError(`it is over ${MOST} levels deep`)
     level = level.flatMap((one) => isObject(one) ? Object.values(one) as unknown[] : [])
   }
   return value
@@ -588,8 +587,8 @@ function parseForm(bytes: Uint8Array, type: string): Promise<FormData> {
   const text = new TextDecoder('latin1').decode(bytes) // one character is one byte
   const [, boundary] = /^multipart.*;\s*boundary="?([^";\s]+)/i.exec(type) ?? []
   const separator = boundary === undefined ? '&' : /\ncontent-disposition:/i
-  if (text.split(separator, MAX_FIELDS + 1).length > MAX_FIELDS) {
-    throw new RangeError(`it has more than ${MAX_FIELDS} fields`)
+  if (text.split(separator, MOST + 1).length > MOST) {
+    throw new RangeError(`it has more than ${MOST} fields`)
   }
   let body = bytes
   if (boundary !== undefined) { // text around the parts (RFC 2046) is ours to take away
@@ -794,7 +793,7 @@ export type ResponseOptions = Partially<{
   contentType: string; charset: string | null; contentLength: number | null
   location: string; vary: string | readonly string[]; allow: string | readonly string[]
   cacheControl: string; retryAfter: string | number; lastModified: Date
-  /** Without its quotes. */
+  /** The quotes may be left out. */
   etag: string
 }>
 
@@ -815,15 +814,17 @@ export type CookieOptions = Partially<{
  */
 export class Response {
   static defaultContentType = 'text/html'
+  static absoluteLocation = true // or as it was given (RFC 9110 section 10.2.2)
   headerlist: HeaderList
   #status = '200 OK'
   #body: Body = []
 
   constructor(init: ResponseOptions | Chunk = {}) {
     const options: ResponseOptions = isChunk(init) ? { body: init } : init
-    const { status, headerlist, headers = [], json, text, body = '', appIter } = options
-    if (status !== undefined) this.status = status
-    this.headerlist = headerlist ?? []
+    const { headerlist, headers = [], json, body = '', appIter, charset } = options
+    const text = json === undefined ? options.text : JSON.stringify(json)
+    if (options.status !== undefined) this.status = options.status
+    this.headerlist = [...headerlist ?? []]
     const mayHaveBody = !/^(1|204|205|304)/.test(this.#status)
     if (mayHaveBody && !headerlist) this.#addType(options)
     for (const [name, value] of pairsOf(headers)) {
@@ -831,9 +832,8 @@ export class Response {
       else this.headerlist.push([name, value])
     }
     if (appIter) this.#body = appIter
-    else if (mayHaveBody && json !== undefined) this.#put(packed(JSON.stringify(json)))
     else if (mayHaveBody && text !== undefined) this.#put(packed(text))
-    else if (mayHaveBody) this.body = body
+    else if (mayHaveBody) this.body = charset && isChunk(body) ? toBytes(body) : body
     for (const option in options) {
       const value = options[option as keyof ResponseOptions] ?? null
       const name = HEADER_OPTIONS.get(option)
@@ -928,11 +928,11 @@ export class Response {
     for await (const chunk of replay(this.#body)) chunks.push(toBytes(chunk))
     const bytes = joinBytes(chunks)
     const length = this.contentLength ?? bytes.length
+    const isOne = Array.isArray(this.#body) && this.#body.length === 1
+    this.#body = [bytes]
     if (bytes.length > 0 && bytes.length !== length) {
       throw new Error(`Content-Length is ${length}, the body has ${bytes.length} bytes`)
     }
-    const isOne = Array.isArray(this.#body) && this.#body.length === 1
-    this.#body = [bytes]
     if (bytes.length > 0 && !isOne) this.contentLength = length
     return bytes
   }
@@ -956,7 +956,7 @@ const HEADER_OPTIONS = /* @__PURE__ */ new Map([['location', 'Location'],
 function headerText(name: string, value: unknown): string {
   if (value instanceof Date) return value.toUTCString()
   const text = Array.isArray(value) ? value.join(', ') : String(value)
-  return name === 'ETag' ? `"${text}"` : text
+  return name === 'ETag' && !/^(W\/)?".*"$/.test(text) ? `"${text}"` : text
 }
 
 /** ASCII stays text: its length is known, and Node sends it together with the head. */
@@ -988,14 +988,13 @@ function wireHeaders(headers: HeaderList, environ: Environ): HeaderList {
  */
 function absoluteLocation(location: string, environ: Environ): string {
   const clean = location.replace(/[\t\r\n]/g, '').replace(/[\ud800-\udfff]/gu, '\ufffd')
-    .replace(/[\0\u0100-\uffff]+/g, encodeURIComponent)
+    .replace(/[\0-\x1f\x7f\u0100-\uffff]+/g, encodeURIComponent)
     .replace(/^([/\\])([/\\])/, (both) => both === '//' ? '/%2f' : '/%5c')
   const { hostUrl, path } = new Request(environ)
-  if (/^[a-z][a-z0-9+.-]*:/i.test(clean)) return clean
+  if (!Response.absoluteLocation || /^[a-z][a-z0-9+.-]*:/i.test(clean)) return clean
   if (/^([?#]|$)/.test(clean)) return hostUrl + path + clean
   const [, target = '', suffix = ''] = /^([^?#]*)(.*)$/s.exec(clean) ?? []
-  const folder = target.startsWith('/') ? '' : path.replace(/\/?[^/]*$/, '/')
-  const whole = folder + target
+  const whole = (target.startsWith('/') ? '' : path.replace(/\/?[^/]*$/, '/')) + target
   const kept: string[] = []
   for (const segment of whole.replace(/(\/\.\.?)$/, '$1/').split('/').slice(1)) {
     if (segment === '..') kept.pop()
@@ -1006,16 +1005,17 @@ function absoluteLocation(location: string, environ: Environ): string {
 
 function makeCookie(name: string, value: string | null, options: CookieOptions): string {
   const { path = '/', domain, expires, secure, httpOnly, sameSite } = options
-  const isValid = /^[\w!#$%&'*+.^`|~-]+$/.test(name)
+  const left = expires ? Math.round((expires.getTime() - Date.now()) / 1000) : undefined
+  const maxAge = value === null ? 0 : options.maxAge ?? left
+  const end = new Date(maxAge === 0 ? 0 : Date.now() + (maxAge ?? 0) * 1000).toUTCString()
+  const isValid = /^[\w!#$%&'*+.^`|~-]+$/.test(name) && end !== 'Invalid Date'
     && /^[\x20-\x3a\x3c-\x7e\x80-\xff]*$/.test(`${path ?? ''}${domain ?? ''}`)
     && (secure ? /^(strict|lax|none)$/i : /^(strict|lax)$/i).test(sameSite ?? 'lax')
   if (!isValid) {
-    throw new TypeError(`The cookie ${JSON.stringify({ name, ...options })}: give it `
-      + 'a token as name, no ";" in path or domain, sameSite strict, lax (secure: none)')
+    throw new TypeError(`The cookie ${JSON.stringify({ name, ...options })}: give it a `
+      + 'token as name, no ";" in path or domain, a valid time, sameSite strict, lax '
+      + '(secure: none)')
   }
-  const left = expires ? Math.round((expires.getTime() - Date.now()) / 1000) : undefined
-  const maxAge = value === null ? 0 : options.maxAge ?? left
-  const end = new Date(maxAge ? Date.now() + maxAge * 1000 : 0).toUTCString()
   return [
     `${name}=${quoteCookie(value ?? '')}`, domain && `Domain=${domain}`,
     maxAge !== undefined && `Max-Age=${Math.trunc(maxAge)}; Expires=${end}`,
@@ -1134,15 +1134,17 @@ export class HTTPException extends Error {
 
   /** The answer, its body chosen by Accept. A subclass may choose otherwise. */
   _makeResponse(environ: Environ): Response {
-    const { body, text, json, location, addSlash } = this.#options
+    const { body, text, json, appIter, addSlash } = this.#options
+    const location = this.#options.location ?? this.headers.get('Location')
     const options: ResponseOptions = { ...this.#options, status: this.status }
     options.headers = [...this.headers]
     if (body !== undefined) options.body = toBytes(body)
-    if (location !== undefined) options.location = absoluteLocation(location, environ)
+    if (location !== null) options.location = absoluteLocation(location, environ)
     if (addSlash) options.location = new Request(environ).url.replace(/\?|$/, '/$&')
     const res = new Response(options)
+    if (this.emptyBody) res.contentType = res.contentLength = null
     const isEmpty = this.emptyBody || environ.REQUEST_METHOD === 'HEAD'
-    if (isEmpty || (body ?? text ?? json) !== undefined) return res
+    if (isEmpty || (body ?? text ?? json ?? appIter) !== undefined) return res
     const [type, page] = this.#page(environ, options.location)
     res.contentType = type
     res.body = toBytes(page)
@@ -1153,10 +1155,10 @@ export class HTTPException extends Error {
   #page(environ: Environ, location?: string): [contentType: string, page: string] {
     const { status, title, explanation } = this
     const { detail, comment } = this.#options
-    const words: Partial<Environ> =
-      { explanation, detail: detail ?? '', comment, location }
+    const words: Vars = { explanation, detail: detail ?? '', comment, location }
     const { asked } = this.#class
-    const html = (asked ?? '${explanation}') + (location === undefined ? BREAK : LINK)
+    const next = location && /^3/.test(status) ? LINK : BREAK
+    const html = (asked ?? '${explanation}') + next
       + '\n${detail}' + (comment && !asked ? '\n<!-- ${comment} -->' : '')
     const fill = (template: string, spell: (word: string) => string): string =>
       template.replace(/\$\{(\w+)\}/g, (name, key: string) =>
@@ -1473,24 +1475,22 @@ const isHttpError = (error: unknown): error is HTTPException =>
 function answer(req: Request, result: unknown, startResponse: StartResponse): unknown {
   const app = toApplication(req, result)
   const cookies = req.hasResponse && app !== req.response
-    ? req.response.headers.getAll('Set-Cookie') : []
+    ? req.response.headerlist.filter(sameName('Set-Cookie')) : []
   if (cookies.length === 0) return callApplication(app, req.environ, startResponse)
-  const more = cookies.map((cookie): [string, string] => ['Set-Cookie', cookie])
   return callApplication(app, req.environ, (status, headers, excInfo) =>
-    startResponse(status, [...headers, ...more], excInfo))
+    startResponse(status, [...headers, ...cookies], excInfo))
 }
 
 /** The table at the head of this chapter. */
 function toApplication(req: Request, result: unknown): Application {
   const { ResponseClass } = req.constructor as typeof Request
-  const isText = isChunk(result)
-  if (!isText && isApplication(result) && !isErrorClass(result)) return result
+  if (isApplication(result) && !isErrorClass(result)) return result
   if (isWebResponse(result)) return fromWebResponse(result)
-  if (!req.hasResponse && (isText || isJson(result))) { // the short way
-    return new ResponseClass(isText ? result : { json: result })
-  }
+  const isFirst = !req.hasResponse // then there is a shorter way
+  if (isFirst && typeof result === 'string') return new ResponseClass({ text: result })
+  if (isFirst && isJson(result)) return new ResponseClass({ json: result })
   const res = req.response
-  if (isText) res.write(result)
+  if (isChunk(result)) res.write(toBytes(result))
   else if (isJson(result)) {
     res.contentType = JSON_TYPE
     res.body = toBytes(JSON.stringify(result))
