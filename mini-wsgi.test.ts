@@ -50,7 +50,7 @@ import type {
 } from './mini-wsgi.ts'
 
 // What the run must come to: a suite or a test that gets lost fails it, at the end.
-const EXPECTED = { suites: 19, tests: 1811 }
+const EXPECTED = { suites: 19, tests: 1812 }
 
 // 0. Helpers ────────────────────────────────────────────────────────────────────────────
 
@@ -6295,6 +6295,16 @@ documentation('README.md has code by line 10, and a row for every export', () =>
   same((linesOf('README.md', /^```/)[0] ?? Infinity) <= 10, true)
   same(Object.keys(wsgi).filter((name) => !/^HTTP(?!Exception|ProxyToWSGI)/.test(name)
     && !readme.includes(`\`${name}`)), [])
+})
+
+const OPTION_TYPES =
+  /^(export )?(type|interface) \w*(Options|Conditions)\b(.*\}|[^]*?^(.*\}>?|\}.*))$/gm
+documentation('README.md names every option', () => {
+  const types = SOURCE.match(OPTION_TYPES)?.join('\n') ?? ''
+  const keys = types.replace(/\/\*[^]*?\*\/|\/\/.*/g, '').match(/(?<![\w(])\w+(?=\??: )/g)
+  const readme = textOf('README.md')
+  same([keys && keys.length > 80,
+    keys?.filter((key) => !new RegExp(`\\b${key}\\b`).test(readme))], [true, []])
 })
 
 // The end ───────────────────────────────────────────────────────────────────────────────
