@@ -50,7 +50,7 @@ import type {
 } from './mini-wsgi.ts'
 
 // What the run must come to: a suite or a test that gets lost fails it, at the end.
-const EXPECTED = { suites: 19, tests: 1812 }
+const EXPECTED = { suites: 19, tests: 1822 }
 
 // 0. Helpers ────────────────────────────────────────────────────────────────────────────
 
@@ -2263,6 +2263,19 @@ mapping('without Host a URL has the server\'s name, and hides a default port', (
   ['http://10.0.0.5/a/7', 'http://10.0.0.5:81/a/7'])
 })
 
+rows<[what: string, keys: Partial<Environ>, vars: Vars, url: string]>(mapping, [
+  ['with an empty Host', { HTTP_HOST: '', SERVER_NAME: 'srv', SERVER_PORT: '80' },
+    { qualified: true }, 'http://srv/a/7'],
+  ['on an IPv6 host', { HTTP_HOST: '[::1]:80' }, { protocol: 'https' },
+    'https://[::1]/a/7'],
+  ['below a prefix that is no URL', { SCRIPT_NAME: '/a?b\r\nc' }, {},
+    '/a%3Fb%0D%0Ac/a/7'],
+], ([what]) => `BUG: a URL ${what}`, ([, keys, vars, url]) =>
+  same(new URLGenerator(pages(), keys).url('a', { id: 7, ...vars }), url))
+
+mapping('BUG: a raw URL below a prefix that is no URL', () =>
+  same(new URLGenerator(pages(), { SCRIPT_NAME: '/a b' }).url('/raw'), '/a%20b/raw'))
+
 mapping('submappers put their prefixes together, the outer first', () => {
   const mapper = new Mapper()
   const shared = { controller: 'c' }
@@ -2641,7 +2654,8 @@ routing('restController makes an instance for each request', async () => {
 const MOUNTS: Record<string, Application> = {
   '/': where('root'), '/v1': where('v1'), '/v1/deep': where('deep'), '/v2/': where('v2'),
   'http://api.test/': where('api'), 'http://api.test/v1': where('api v1'),
-  'http://port.test:8080/': where('port'), 'domain words.test port 81 /w': where('words'),
+  'http://port.test:8080/': where('port'), 'http://[::1]/': where('six'),
+  'domain words.test port 81 /w': where('words'),
 }
 rows<[url: string, answer: [name: string, script: string, path: string]]>(routing, [
   ['/', ['root', '', '/']], ['/x', ['root', '', '/x']], ['/v1', ['v1', '/v1', '']],
@@ -2653,7 +2667,7 @@ rows<[url: string, answer: [name: string, script: string, path: string]]>(routin
   ['http://API.test/v1/x', ['api v1', '/v1', '/x']],
   ['http://api.test/v2/x', ['api', '', '/v2/x']],
   ['http://port.test:8080/x', ['port', '', '/x']],
-  ['http://port.test/x', ['root', '', '/x']],
+  ['http://port.test/x', ['root', '', '/x']], ['http://[::1]:81/x', ['six', '', '/x']],
   ['http://words.test:81/w/x', ['words', '/w', '/x']],
   ['http://words.test:81/x', ['root', '', '/x']],
 ], ([url]) => `URLMap: ${url}`, async ([url, answer]) =>
@@ -2689,7 +2703,8 @@ routing('URLMap: keys() are hosts and prefixes', () => {
     ['["api.test","/x"]', '[null,""]', '[null,"/v1"]'])
 })
 
-rows<[key: string]>(routing, [['v1'], ['port 80 /x'], ['domain a domain b /x']],
+rows<[key: string]>(routing, [['v1'], ['port 80 /x'],
+  ['domain a domain b /x'], ['domain a port x /'], ['domain a /x /y'], ['/a b']],
   ([key]) => `URLMap refuses the key ${show(key)}`, ([key]) =>
     rejects(() => new URLMap({ [key]: hello }), /TypeError: .*URLMap/))
 
@@ -3029,6 +3044,12 @@ rows<[what: string, ini: string, answer: unknown, options?: LoadOptions]>(config
   ['use = section',
     '[app:main]\nuse = a\nx = 2\nset s = 3\n[app:a]\npaste.app_factory = t:app\n'
     + 'x = 1\ny = 1', [['app', { s: '3' }, { x: '2', y: '1' }]]],
+  ['use = section, and no other factory',
+    '[app:main]\nuse = a\npaste.app_factory = t:none\n[app:a]\npaste.app_factory = t:app',
+    [['app', {}, { 'paste.app_factory': 't:none' }]]],
+  ['a value with a line separator of Unicode',
+    '[app:main]\npaste.app_factory = t:app\nx = a\u2028b',
+    [['app', {}, { x: 'a\u2028b' }]]],
   ['use = call:', '[app:main]\nuse = call:t:app\nx = 1', [['app', {}, { x: '1' }]]],
   ['use = egg: of the registry', '[app:main]\nuse = egg:Own#app', [['app', {}, {}]]],
   ['use = call: a dotted name, bound to its holder',
@@ -3220,8 +3241,8 @@ rows<[what: string, ini: string, message: string]>(config, [
     + 'Could not find config at "/no/such.ini"; check relativeTo'],
   ['a prefix that URLMap cannot take',
     `[composite:main]\nuse = egg:Paste#urlmap\nv1 = a\n${A}`,
-    'TypeError: (string), section [composite:main]: The URLMap key "v1" must '
-    + 'start with "/" or "http://"'],
+    'TypeError: (string), section [composite:main]: The URLMap key "v1": write '
+    + '"/path" or "http://host/x"'],
   ['a filter that returns nothing',
     `[pipeline:main]\npipeline = f a\n[filter:f]\npaste.filter_factory = t:lost\n${A}`,
     'TypeError: (string), section [pipeline:main], pipeline = f a: filter '

@@ -2328,7 +2328,7 @@ export class Mapper {
 
   /** The host for a URL on a sub-domain; null where the request's own will do. */
   hostFor(environ: Partial<Environ>, subDomain: unknown): string | null {
-    const host = environ['HTTP_HOST'] ?? environ.SERVER_NAME ?? ''
+    const host = environ['HTTP_HOST'] || (environ.SERVER_NAME ?? '')
     const [sub, domain, port] = this.#domains(host)
     const wanted = String(subDomain ?? '')
     if (wanted === '' || this.options.subDomainsIgnore?.includes(wanted)) {
@@ -2347,9 +2347,8 @@ export class Mapper {
       const coveredBy = this.matchlist.find((one, i) => i < at && takesMethods(one, route)
         && (texts[i] === texts[at] || covers[i]?.test(texts[at]!))) ?? null
       const never = coveredBy && `it never can, ${lineOf(coveredBy)} takes all of it`
-      const isLate = winner !== undefined && winner !== route
-      const fits = isLate ? `it fits; ${lineOf(winner)} is first` : 'it fits'
-      const reason = this.#refusal(route, path, environ) ?? fits
+      const late = winner && winner !== route ? `; ${lineOf(winner)} is first` : ''
+      const reason = this.#refusal(route, path, environ) ?? `it fits${late}`
       return { route, matched: route === winner, coveredBy,
         reason: never ? `${reason}; ${never}` : reason }
     })
@@ -2395,7 +2394,8 @@ export class Mapper {
     const path = buildPath(route, vars, this.options.appendSlash)
     if (path === null) return null
     const isBare = route.options.absolute || isExternal(route)
-    return (isBare ? '' : environ.SCRIPT_NAME ?? '') + (this.options.prefix ?? '') + path
+    const script = isBare ? '' : quoteUrl(environ.SCRIPT_NAME ?? '')
+    return script + (this.options.prefix ?? '') + path
   }
 
   /** Routes whose variables are all given: the closest set of variables first. */
@@ -2669,7 +2669,7 @@ export class URLGenerator {
     const asked = { qualified, protocol, anchor, host }
     const route = name === null ? undefined : this.mapper.named(name)
     if (name !== null && !route) {
-      const script = name.startsWith('/') ? this.environ.SCRIPT_NAME ?? '' : ''
+      const script = name.startsWith('/') ? quoteUrl(this.environ.SCRIPT_NAME ?? '') : ''
       return this.#complete(script + name + queryOf(Object.entries(rest)), asked)
     }
     const all = route ? ownVars(route, rest) : rest
@@ -2707,8 +2707,8 @@ export class URLGenerator {
     const { SERVER_NAME: name = '', SERVER_PORT: port = '' } = this.environ
     const scheme = this.environ['wsgi.url_scheme'] ?? 'http'
     const isUsual = port === (scheme === 'https' ? '443' : '80')
-    const own = this.environ['HTTP_HOST'] ?? (isUsual ? name : `${name}:${port}`)
-    const target = host || (qualified ? own : own.replace(/:.*/, ''))
+    const own = this.environ['HTTP_HOST'] || (isUsual ? name : `${name}:${port}`)
+    const target = host || (qualified ? own : own.replace(/:\d*$/, ''))
     const start = protocol === '' ? '' : `${String(protocol ?? scheme)}:`
     return `${start}//${String(target).replace(/\/$/, '')}/${url.replace(/^\/+/, '')}`
   }
@@ -3036,8 +3036,7 @@ export class URLMap {
   delete(key: string | readonly [string | null, string]): boolean {
     const { domain, prefix } = parseMount(key)
     const at = this.mounts.findIndex((m) => m.domain === domain && m.prefix === prefix)
-    if (at >= 0) this.mounts.splice(at, 1)
-    return at >= 0
+    return at >= 0 && this.mounts.splice(at, 1).length === 1
   }
   keys(): [domain: string | null, prefix: string][] {
     return this.mounts.map(({ domain, prefix }) => [domain, prefix])
@@ -3054,9 +3053,9 @@ export class URLMap {
 
   /** The mount for a request. A subclass may choose by other things too. */
   _find(environ: Environ, path: string): Mount | undefined {
-    const own = (environ['HTTP_HOST'] ?? environ.SERVER_NAME ?? '').toLowerCase()
+    const own = (environ['HTTP_HOST'] || (environ.SERVER_NAME ?? '')).toLowerCase()
     const standard = environ['wsgi.url_scheme'] === 'https' ? '443' : '80'
-    const [host, port = standard] = own.split(':')
+    const [, host = '', port = standard] = /^(.*?)(?::(\d*))?$/.exec(own) ?? []
     return this.mounts.find(({ domain, prefix }) =>
       (domain === null || domain === host || domain === `${host}:${port}`)
       && (path === prefix || path.startsWith(`${prefix}/`)))
@@ -3069,8 +3068,8 @@ function parseMount(key: string | readonly [string | null, string]): Omit<Mount,
   const url = words === undefined ? text : urlOfWords(text, words)
   const [, host, path = url] = /^https?:\/\/([^/]*)(.*)$/i.exec(url) ?? []
   const domain = typeof key === 'string' ? host : key[0]
-  if (path && !path.startsWith('/')) {
-    throw new TypeError(`The URLMap key ${show(key)} must start with "/" or "http://"`)
+  if (!/^(\/\S*)?$/.test(path)) {
+    throw new TypeError(`The URLMap key ${show(key)}: write "/path" or "http://host/x"`)
   }
   const prefix = path.replace(/\/{2,}/g, '/').replace(/\/$/, '')
   return { domain: domain?.toLowerCase() ?? null, prefix }
@@ -3079,8 +3078,9 @@ function parseMount(key: string | readonly [string | null, string]): Omit<Mount,
 /** 'domain api.test port 80 /v1' -> 'http://api.test:80/v1' */
 function urlOfWords(key: string, words: string): string {
   const domains = Array.from(words.matchAll(/domain\s+(\S+)/g), ([, name]) => name)
-  const ports = Array.from(words.matchAll(/port\s+(\d+)/g), ([, port]) => `:${port}`)
-  if (domains.length !== 1 || ports.length > 1) {
+  const ports = Array.from(words.matchAll(/port\s+(\d+)(?!\S)/g), ([, one]) => `:${one}`)
+  const isWhole = words.trim().split(/\s+/).length === 2 + 2 * ports.length
+  if (domains.length !== 1 || ports.length > 1 || !isWhole) {
     throw new TypeError(`The URLMap key ${show(key)}: write "domain NAME port N /path"`)
   }
   const path = key.slice(words.length).replace(/^(?=[^/])/, '/')
@@ -3653,7 +3653,7 @@ type NodeFiles = { existsSync(path: string): boolean
   readFileSync(path: string, encoding: 'utf8'): string }
 
 /** A heading, or a key and its value. A URL as key, which URLMap takes, keeps its ':'. */
-const LINE = /^(?:\[(.+)\].*|(https?:\/\/[^=\s]*|[^=:]*?)\s*[=:]\s*(.*))$/
+const LINE = /^(?:\[(.+)\].*|(https?:\/\/[^=\s]*|[^=:]*?)\s*[=:]\s*(.*))$/s
 
 /** Python's configparser: the first '=' or ':' counts; an indented line continues. */
 function parseIni(text: string, path: string): ConfigObject {
@@ -3826,12 +3826,12 @@ class Sections implements ConfigLoader {
       : Object.keys(own).filter((one) => FACTORY_KEY[kind].test(one))
     if (!key) return fail(`no key names a factory; add "use" or "paste.${kind}_factory"`)
     if (second) fail(`${key} and ${second} are two factories; keep one`)
-    const { [key]: spec = use, ...rest } = localConf
+    const { [key]: spec = use, ...rest } = own
     const factory = await findFactory(this.#file, spec)
-    const confs = [{ ...values.globalConf, ...additions }, rest]
-    if (/filter_app/.test(key)) return (app: unknown) => factory(app, ...confs)
+    const both = [{ ...values.globalConf, ...additions }, { ...rest, ...over?.localConf }]
+    if (/filter_app/.test(key)) return (app: unknown) => factory(app, ...both)
     const isComposite = /composit/.test(key) || use === 'egg:Paste#urlmap'
-    const made = await factory(...isComposite ? [loader] : [], ...confs)
+    const made = await factory(...isComposite ? [loader] : [], ...both)
     if (kind === 'app' ? isApplication(made) : typeof made === 'function') return made
     return fail(`it made ${show(made)}, which is no ${kind}; return one`, spec)
   }
