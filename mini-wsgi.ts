@@ -3068,7 +3068,7 @@ function parseMount(key: string | readonly [string | null, string]): Omit<Mount,
   const url = words === undefined ? text : urlOfWords(text, words)
   const [, host, path = url] = /^https?:\/\/([^/]*)(.*)$/i.exec(url) ?? []
   const domain = typeof key === 'string' ? host : key[0]
-  if (!/^(\/\S*)?$/.test(path)) {
+  if (path && !path.startsWith('/')) {
     throw new TypeError(`The URLMap key ${show(key)}: write "/path" or "http://host/x"`)
   }
   const prefix = path.replace(/\/{2,}/g, '/').replace(/\/$/, '')
