@@ -2366,10 +2366,12 @@ mapping('String(mapper) is the table that Routes prints', () => {
   mapper.connect('home', '/', { controller: 'pages', action: 'index' })
   mapper.connect('/servers/{id}', { controller: new Resource({}), conditions: {
     method: ['GET', 'PUT'] } })
+  mapper.connect('/bare', { controller: Object.create(null) as object })
   same(String(mapper).split('\n').map((line) => line.trimEnd()), [
     'Route name Methods  Path          Controller action',
     'home                /             pages      index',
-    '           GET, PUT /servers/{id} Resource'])
+    '           GET, PUT /servers/{id} Resource',
+    '                    /bare'])
 })
 
 mapping('String(mapper) of the golden table', () =>

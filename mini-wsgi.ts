@@ -2505,7 +2505,7 @@ function byMethod(
 
 function label(value: unknown): string {
   if (typeof value === 'function') return value.name
-  return isObject(value) ? value.constructor.name : String(value ?? '')
+  return isObject(value) ? value.constructor?.name ?? '' : String(value ?? '')
 }
 
 const lineOf = ({ methods, routepath }: Route): string =>

@@ -121,11 +121,11 @@ function packages(name, from = import.meta.url, seen = new Set()) {
 }
 
 async function kilobytes(name) {
-  const entry = name === 'mini-wsgi' ? ours.pathname : name
+  const all = name === 'mini-wsgi' ? `export * from '${ours.pathname}'`
+    : `import * as all from '${name}'; export { all }`
   const { outputFiles: [file] } = await build({ bundle: true, minify: true, write: false,
     format: 'esm', platform: 'node', logLevel: 'silent',
-    stdin: { contents: `export * from '${entry}'; import * as all from '${entry}'; export { all }`,
-      resolveDir: import.meta.dirname } })
+    stdin: { contents: all, resolveDir: import.meta.dirname } })
   return (gzipSync(file.contents, { level: 9 }).length / 1000).toFixed(1)
 }
 
