@@ -146,7 +146,7 @@ export function callApplication(
   const start = watch ? watch(app, environ, startResponse) : startResponse
   if (typeof app === 'function') return app(environ, start)
   if (isApplication(app)) return app.__call__(environ, start)
-  throw new TypeError(`${show(app)} is no application; give a function or a __call__`)
+  throw new TypeError(`${quote(app)} is no application; give a function or a __call__`)
 }
 
 // A process may hold two copies of this file: so applications are known by their shape.
@@ -167,7 +167,7 @@ class BodyReader {
     // One of the articles returns a bare string. It is one chunk; chapter 10 names it.
     this.#body = isChunk(body) ? [body] : body
     if (isIterable(this.#body)) return
-    throw new TypeError(`An application returned the body ${show(body)}; return [text]`)
+    throw new TypeError(`An application returned the body ${quote(body)}; return [text]`)
   }
 
   get isSync(): boolean { return Symbol.iterator in this.#body }
@@ -262,12 +262,12 @@ const whenKnown = <T, R>(
 ): R | Promise<R> => isPromise(value) ? value.then(use, fail) as Promise<R> : use(value)
 
 /** A value as an error message quotes it. */
-function show(value: unknown): string {
+function quote(value: unknown): string {
   if (typeof value === 'function') return `the function ${value.name || 'without a name'}`
   if (typeof value === 'string') return JSON.stringify(value)
   if (!isObject(value)) return String(value)
   if (Array.isArray(value)) {
-    return `[${value.map((one) => isObject(one) ? '...' : show(one)).join(', ')}]`
+    return `[${value.map((one) => isObject(one) ? '...' : quote(one)).join(', ')}]`
   }
   const name = (value.constructor as { name?: string } | undefined)?.name ?? 'Object'
   return `${/^[AEIOU]/.test(name) ? 'an' : 'a'} ${name}`
@@ -607,7 +607,7 @@ function blankEnviron(url: string, options: BlankOptions): Environ {
   const [, baseScheme, baseHost, script = '', ...rest] = URL_PARTS.exec(baseUrl) ?? []
   const path = decodePath(raw)
   if (path === null || hash !== undefined || rest.some(Boolean)) {
-    throw new TypeError(`Request.blank(${show(url)}), baseUrl ${show(baseUrl)}: they `
+    throw new TypeError(`Request.blank(${quote(url)}), baseUrl ${quote(baseUrl)}: they `
       + 'must be percent-encoded UTF-8 without #fragment, baseUrl also without ?query')
   }
   return {
@@ -854,7 +854,7 @@ export class Response {
     const [, code, phrase] =
       /^([1-9]\d\d)(?: ([\t\x20-\x7e\x80-\xff]*))?$/.exec(String(value)) ?? []
     if (!code) {
-      throw new TypeError(`The status ${show(value)} must be a number from 100 to 999, `
+      throw new TypeError(`The status ${quote(value)} must be a number from 100 to 999, `
         + 'or a number, a space and a phrase, as in "404 Not Found"')
     }
     this.#status = `${code} ${phrase || reasonFor(Number(code))}`
@@ -873,7 +873,7 @@ export class Response {
   /** The body as an iterable. Setting it drops Content-Length. */
   get appIter(): Body { return this.#body }
   set appIter(value: Body) {
-    if (!isIterable(value)) throw new TypeError(`body ${show(value)} must be iterable`)
+    if (!isIterable(value)) throw new TypeError(`body ${quote(value)} must be iterable`)
     this.#body = value
     this.contentLength = null
   }
@@ -887,7 +887,7 @@ export class Response {
     if (typeof chunk !== 'string' || chunk === '') return chunk
     const type = this.headers.get('Content-Type') ?? ''
     if (type === HTML_UTF8 || CHARSET.test(type)) return packed(chunk)
-    throw new TypeError(`The type ${show(type)} has no charset: set one, or give bytes`)
+    throw new TypeError(`The type ${quote(type)} has no charset: set one, or give bytes`)
   }
 
   /** Appends to a body that is in memory: what wsgify does with a handler's text. */
@@ -1113,7 +1113,7 @@ export class HTTPException extends Error {
     this.#options = options
     const { location = '', addSlash } = options
     if (/[\r\n]/.test(location) || (location && addSlash)) {
-      throw new TypeError(`The location ${show(location)}: drop CR, LF, or addSlash`)
+      throw new TypeError(`The location ${quote(location)}: drop CR, LF, or addSlash`)
     }
   }
 
@@ -1424,7 +1424,7 @@ function decorate(
     return undefined
   }
   if (typeof handler !== 'function') {
-    throw new TypeError(`wsgify(${show(handler)}): give it a function (req) => result`)
+    throw new TypeError(`wsgify(${quote(handler)}): give it a function (req) => result`)
   }
   return wsgified(handler, 'kind' in second ? {} : second)
 }
@@ -1496,7 +1496,7 @@ function toApplication(req: Request, result: unknown): Application {
     res.body = toBytes(JSON.stringify(result))
   } else if (isIterable(result) && !isMapping(result)) res.body = result
   else if (result !== undefined && result !== null) {
-    throw new TypeError(`A handler returned ${show(result)}; it may return text, bytes, `
+    throw new TypeError(`A handler returned ${quote(result)}; it may return text, bytes, `
       + 'JSON (array, object), an application, an error as an instance, chunks, nothing')
   }
   return res
@@ -1691,7 +1691,7 @@ function checkVariable(
 ): void {
   if (!/^[A-Za-z_]\w*$/.test(name)) {
     throw refused(template, at, 'a variable needs a name of letters, digits and "_", not '
-      + `${show(name)}; write a backslash before a literal "{", ":" or "*"`)
+      + `${quote(name)}; write a backslash before a literal "{", ":" or "*"`)
   }
   if (before.some((part) => typeof part !== 'string' && part.name === name)) {
     throw refused(template, at, `{${name}} stands twice; rename one of them`)
@@ -1701,12 +1701,12 @@ function checkVariable(
     new RegExp(`^(?:${required})$`)
   } catch (error) {
     const { message } = error as Error
-    throw refused(template, at, `the requirement ${show(required)} is wrong: ${message}`)
+    throw refused(template, at, `the requirement ${quote(required)} is wrong: ${message}`)
   }
 }
 
 const refused = (template: string, at: number, rule: string): TypeError =>
-  new TypeError(`Route template ${show(template)}, column ${at + 1}: ${rule}`)
+  new TypeError(`Route template ${quote(template)}, column ${at + 1}: ${rule}`)
 
 // How the first of many routes is found without trying them in turn. The routes that
 // answer a method are numbered, and their templates form a tree. Text that they share is
@@ -2305,10 +2305,10 @@ export class Mapper {
     const own = this.options.subDomains ? this.#subDomain(environ) : null
     if (subDomain && !own) return 'it needs a sub-domain'
     if (own && (subDomain === false || subDomain === null)) {
-      return `it does not allow the sub-domain ${show(own)}`
+      return `it does not allow the sub-domain ${quote(own)}`
     }
     if (Array.isArray(subDomain) && !subDomain.includes(own)) {
-      return `the sub-domain ${show(own)} is none of ${show(subDomain)}`
+      return `the sub-domain ${quote(own)} is none of ${quote(subDomain)}`
     }
     return !admits || admits(environ ?? {}, vars) ? null : 'its function said no'
   }
@@ -2357,7 +2357,7 @@ export class Mapper {
   }
 
   #refusal(route: Route, path: string | null, environ: MatchEnviron): string | null {
-    if (path === null) return `the path does not start with ${show(this.options.prefix)}`
+    if (path === null) return `the path does not start with ${quote(this.options.prefix)}`
     const method = environ?.REQUEST_METHOD
     if (method !== undefined && route.methods && !route.methods.includes(method)) {
       return `the method ${method} is none of ${route.methods.join(', ')}`
@@ -2518,12 +2518,12 @@ function misfit({ parts }: Route, path: string): string {
     const start = new RegExp(`^${expressionOf(parts.slice(0, at + 1))}`).exec(path)?.[0]
     if (start === undefined) {
       const rest = path.slice(fitted.length)
-      return `${rest ? `${show(rest)} does not fit` : 'it ends before'} ${
-        show(typeof part === 'string' ? part : `{${part.name}}`)}`
+      return `${rest ? `${quote(rest)} does not fit` : 'it ends before'} ${
+        quote(typeof part === 'string' ? part : `{${part.name}}`)}`
     }
     fitted = start
   }
-  return `${show(path.slice(fitted.length))} is left over`
+  return `${quote(path.slice(fitted.length))} is left over`
 }
 
 const takesMethods = ({ methods, isGuarded }: Route, other: Route): boolean =>
@@ -2678,7 +2678,7 @@ export class URLGenerator {
     const path = route ? this.mapper.build(route, own, this.environ)
       : this.mapper.generate(null, own, this.environ)
     if (path === null) {
-      throw new GenerationError(`There is no URL for ${show(name)} with `
+      throw new GenerationError(`There is no URL for ${quote(name)} with `
         + `${JSON.stringify(rest)}: give every variable of the template, as required`)
     }
     return this.#complete(path, { qualified, protocol: protocol ?? _protocol,
@@ -2727,7 +2727,7 @@ const dispatch: Wsgified<[], unknown> = /* @__PURE__ */ wsgify((req) => {
   const { controller = new HTTPNotFound() } = req.urlvars
   if (isApplication(controller)) return controller
   throw new TypeError(`The route ${req.environ['routes.route']?.routepath} has ${
-    show(controller)} as controller; give connect() an application`)
+    quote(controller)} as controller; give connect() an application`)
 })
 
 /**
@@ -2807,14 +2807,14 @@ export class Router {
 
   #add<P extends string>(method: string, template: P, handler: RouteHandler<P>): this {
     if (typeof handler !== 'function') {
-      throw new TypeError(`The handler of ${method} ${show(template)} must be a function `
-        + `(req, params), not ${show(handler)}; addRoute() takes an application`)
+      throw new TypeError(`The handler of ${method} ${quote(template)} must be a function `
+        + `(req, params), not ${quote(handler)}; addRoute() takes an application`)
     }
     const controller = wsgify((req) => handler(req, paramsOf(req) as PathParams<P>))
     const vars = { controller, conditions: { method: [method] } }
     const { variables } = this.map.connect(template, vars)
     if (variables.every(({ name }) => name !== 'controller')) return this
-    throw new TypeError(`${show(template)}: {controller} names the handler; rename it`)
+    throw new TypeError(`${quote(template)}: {controller} names the handler; rename it`)
   }
 }
 
@@ -3069,7 +3069,7 @@ function parseMount(key: string | readonly [string | null, string]): Omit<Mount,
   const [, host, path = url] = /^https?:\/\/([^/]*)(.*)$/i.exec(url) ?? []
   const domain = typeof key === 'string' ? host : key[0]
   if (path && !path.startsWith('/')) {
-    throw new TypeError(`The URLMap key ${show(key)}: write "/path" or "http://host/x"`)
+    throw new TypeError(`The URLMap key ${quote(key)}: write "/path" or "http://host/x"`)
   }
   const prefix = path.replace(/\/{2,}/g, '/').replace(/\/$/, '')
   return { domain: domain?.toLowerCase() ?? null, prefix }
@@ -3081,7 +3081,7 @@ function urlOfWords(key: string, words: string): string {
   const ports = Array.from(words.matchAll(/port\s+(\d+)(?!\S)/g), ([, one]) => `:${one}`)
   const isWhole = words.trim().split(/\s+/).length === 2 + 2 * ports.length
   if (domains.length !== 1 || ports.length > 1 || !isWhole) {
-    throw new TypeError(`The URLMap key ${show(key)}: write "domain NAME port N /path"`)
+    throw new TypeError(`The URLMap key ${quote(key)}: write "domain NAME port N /path"`)
   }
   const path = key.slice(words.length).replace(/^(?=[^/])/, '/')
   return `http://${domains.join('')}${ports.join('')}${path}`
@@ -3153,7 +3153,7 @@ export class Middleware {
 function option(of: Middleware, name: string, form: RegExp, otherwise: unknown): string {
   const text = String(of.options[name] ?? otherwise)
   if (form.test(text)) return text
-  throw new TypeError(`${of.constructor.name}: the option ${name} is ${show(text)}; `
+  throw new TypeError(`${of.constructor.name}: the option ${name} is ${quote(text)}; `
     + `it must look like ${form}`)
 }
 
@@ -3364,11 +3364,11 @@ function answerTo(error: unknown, environ: Environ): Application {
 
 function logError(error: unknown, environ: Environ): void {
   const { REQUEST_METHOD: method, PATH_INFO: path, 'wsgi.errors': errors } = environ
-  errors.write(`${method} ${show(path)}: ${errorText(error)}\n`)
+  errors.write(`${method} ${quote(path)}: ${errorText(error)}\n`)
 }
 
 const errorText = (error: unknown): string =>
-  error instanceof Error ? error.stack ?? String(error) : show(error)
+  error instanceof Error ? error.stack ?? String(error) : quote(error)
 
 /**
  * Writes one line a request to `wsgi.errors`, when the answer's body is closed. It stands
@@ -3582,7 +3582,7 @@ export const pipelineFactory: Composite = async (loader, globalConf, localConf) 
   const { auth_strategy: own, ...pipelines } = localConf
   const strategy = own ?? globalConf['auth_strategy'] ?? 'keystone'
   const pipeline = pipelines[strategy] ?? fail(`auth_strategy = ${strategy}: there is no `
-    + `key ${show(strategy)}; add it${didYouMean(strategy, Object.keys(pipelines))}`)
+    + `key ${quote(strategy)}; add it${didYouMean(strategy, Object.keys(pipelines))}`)
   return pipe(loader, globalConf, pipeline)
 }
 
@@ -3624,13 +3624,13 @@ function openConfig(source: Source, options: LoadOptions): Opened {
     return [{ path, here, sections, options, trail: [] }, name]
   }
   const [, uri = '', fragment] = /^config:([^#]*)(?:#(.*))?$/is.exec(source)
-    ?? fail(`${show(source)} must be "config:file.ini#name", ini text, or an object`)
+    ?? fail(`${quote(source)} must be "config:file.ini#name", ini text, or an object`)
   const { dirname, isAbsolute, resolve } = builtin<NodePath>('node:path')
   const { existsSync, readFileSync } = builtin<NodeFiles>('node:fs')
   const found = decodePath(uri) ?? uri
   const path = here === undefined ? found : resolve(here, found)
   if (!isAbsolute(path) || !existsSync(path)) {
-    const rule = `Could not find config at ${show(path)}; check relativeTo`
+    const rule = `Could not find config at ${quote(path)}; check relativeTo`
     throw Object.assign(new ConfigNotFound(rule), { about: source })
   }
   const sections = parseIni(readFileSync(path, 'utf8'), path)
@@ -3675,7 +3675,7 @@ function parseIni(text: string, path: string): ConfigObject {
       key = ''
     } else if (content !== '') {
       if (!name || !keys) return wrong('write "key = value" below a [section]')
-      if (name in keys) wrong(`the key ${show(name)} stands twice; keep one`)
+      if (name in keys) wrong(`the key ${quote(name)} stands twice; keep one`)
       keys[name] = value
       key = name
       indent = depth
@@ -3703,7 +3703,7 @@ function findSection({ sections, path }: ConfigFile, kind: Kind, name: string): 
   const hint = other ? `; [${other}] is no ${kind}`
     : didYouMean(name, all.flatMap(([, , own]) => own ?? []))
   const repair = name.includes(':') ? `write "call:${name}"` : `add [${kind}:${name}]`
-  const where = `Could not load paste ${kind} ${show(name)} from ${path}`
+  const where = `Could not load paste ${kind} ${quote(name)} from ${path}`
   throw Object.assign(new PasteAppNotFound(`${where}; ${repair}${hint}`), { about: name })
 }
 
@@ -3749,7 +3749,7 @@ function valueOf(key: string, scope: Keys, depth = 0): string {
     const set = env && typeof process === 'object' ? process.env?.[env] : undefined
     if (env) return set || (or ?? set ?? wrong(`set ${env}, or write \${${env}:-value}`))
     if (known.includes(name)) return valueOf(name, scope, depth + 1)
-    return wrong(`there is no key ${show(name)}; add it${didYouMean(name, known)}`)
+    return wrong(`there is no key ${quote(name)}; add it${didYouMean(name, known)}`)
   })
 }
 const REFERENCE = /%\(([^)]+)\)s|%%?|\$\{(\w+)(?::-(.*?))?\}/g
@@ -3833,7 +3833,7 @@ class Sections implements ConfigLoader {
     const isComposite = /composit/.test(key) || use === 'egg:Paste#urlmap'
     const made = await factory(...isComposite ? [loader] : [], ...both)
     if (kind === 'app' ? isApplication(made) : typeof made === 'function') return made
-    return fail(`it made ${show(made)}, which is no ${kind}; return one`, spec)
+    return fail(`it made ${quote(made)}, which is no ${kind}; return one`, spec)
   }
 }
 
@@ -3848,10 +3848,10 @@ function labelled(prefix: string, name: string, made: unknown): unknown {
     return app
   }
   if (prefix === 'filter') {
-    return (app: Application) => whenKnown((made as Filter)(app), (outer) => {
-      if (isApplication(outer)) return outer === app ? app
-        : mark(outer, { kind: 'filter', children: () => [['', app]] })
-      return fail(`filter ${show(name)} made ${show(outer)}; let it return an app`, name)
+    return (app: Application) => whenKnown((made as Filter)(app), (whole) => {
+      if (isApplication(whole)) return whole === app ? app
+        : mark(whole, { kind: 'filter', children: () => [['', app]] })
+      fail(`filter ${quote(name)} made ${quote(whole)}; let it return an app`, name)
     })
   }
   if (!/^(comp|pipe)/.test(prefix)) return made
@@ -3880,16 +3880,16 @@ async function findFactory({ here, options }: ConfigFile, spec: unknown) {
   const [module = '', path = ''] = isWhole ? [name] : name.split(/:(.*)/s)
   let holder: unknown
   let found = known[module] ?? await importBeside(here, module)
-    ?? fail(`the registry has no ${show(module)}, nor is there a file ${module}.js, .mjs `
-      + `or .ts; write "module:name"${didYouMean(module, Object.keys(known))}`, spec)
+    ?? fail(`the registry has no ${quote(module)}, nor is there a file ${module}.js, `
+      + `.mjs or .ts; write "module:name"${didYouMean(module, Object.keys(known))}`, spec)
   for (const part of path.split('.').filter(Boolean)) {
     const names = Object(found) as Record<string, unknown>
     holder = found
     found = names[part]
-      ?? fail(`there is no ${show(part)}${didYouMean(part, Object.keys(names))}`, spec)
+      ?? fail(`there is no ${quote(part)}${didYouMean(part, Object.keys(names))}`, spec)
   }
-  if (typeof found !== 'function') fail(`it must be a function, not ${show(found)}`, spec)
-  return (found as Factory).bind(holder)
+  if (typeof found === 'function') return (found as Factory).bind(holder)
+  return fail(`it must be a function, not ${quote(found)}`, spec)
 }
 
 function importBeside(here: string | undefined, module: string): unknown {
@@ -3909,7 +3909,7 @@ async function located(place: string, keys: Keys, work: () => unknown): Promise<
     return await work()
   } catch (cause) {
     if (cause instanceof ConfigError) throw cause // the innermost section has said it
-    const { message = show(cause), about = '' } = Object(cause) as Record<string, string>
+    const { message = quote(cause), about = '' } = Object(cause) as Record<string, string>
     const key = Object.keys(keys).find((one) => wordsOf(keys[one]).includes(about))
     const where = key === undefined ? '' : `, ${key} = ${wordsOf(keys[key]).join(' ')}`
     throw new ConfigError(`${place}${where}: ${message}`, { cause })
@@ -3920,7 +3920,7 @@ async function located(place: string, keys: Keys, work: () => unknown): Promise<
 function didYouMean(name: string, known: readonly string[]): string {
   const edits = Math.min(2, Math.floor(name.length / 2))
   const near = known.find((one) => isNear(name.toLowerCase(), one.toLowerCase(), edits))
-  if (near !== undefined) return `; did you mean ${show(near)}?`
+  if (near !== undefined) return `; did you mean ${quote(near)}?`
   return known.length > 0 ? ` (known: ${known.join(', ')})` : ''
 }
 
@@ -3968,7 +3968,7 @@ type Checked = { isStarted: boolean; isClosed: boolean }
 /** A violation says which side did what, quotes that, and tells what to do instead. */
 function check(ok: unknown, did: string, repair: string, ...what: unknown[]): asserts ok {
   if (ok) return
-  throw new TypeError(`validator: the ${[did, ...what.map(show)].join(': ')}; ${repair}`)
+  throw new TypeError(`validator: the ${[did, ...what.map(quote)].join(': ')}; ${repair}`)
 }
 
 const isText = (value: unknown): boolean => typeof value === 'string'
@@ -4261,7 +4261,7 @@ function labelOf(
 
 function matchText({ controller, action = '-', ...vars }: Vars): string {
   if (!controller) return 'no route'
-  const texts = Object.entries(vars).map(([name, value]) => `${name}: ${show(value)}`)
+  const texts = Object.entries(vars).map(([name, value]) => `${name}: ${quote(value)}`)
   const { name } = layerOf(controller) ?? HANDLER
   return `controller=${name} action=${String(action)} {${texts.join(', ')}}`
 }
@@ -4611,7 +4611,7 @@ interface Head { code: number; reason: string; flat: string[]; length: number }
 /** Refuses what Node would send; it checks names, and values for control characters. */
 function headOf(status: string, headers: HeaderList): Head {
   if (!/^[2-9]\d\d [\t\x20-\x7e\x80-\xff]*$/.test(status)) {
-    throw new TypeError(`The status ${show(status)} must be as in "200 OK", from 200 on`)
+    throw new TypeError(`The status ${quote(status)} must be as in "200 OK", from 200 on`)
   }
   const code = Number(status.slice(0, 3))
   const head: Head = { code, reason: status.slice(4), flat: [], length: -1 }
@@ -4619,7 +4619,7 @@ function headOf(status: string, headers: HeaderList): Head {
     const isLength = name.length === 14 && /^content-length$/i.test(name)
     const ok = isLength ? head.length < 0 && /^\d+$/.test(value) : !HOP_BY_HOP.test(name)
     if (!ok) {
-      throw new TypeError(`The header ${show(name)}: ${show(value)} cannot be sent: `
+      throw new TypeError(`The header ${quote(name)}: ${quote(value)} cannot be sent: `
         + 'hop-by-hop ones are the server\'s, and Content-Length is one number')
     }
     if (isLength) head.length = Number(value)
@@ -4861,7 +4861,7 @@ function joinChunks(chunks: readonly Chunk[]): Chunk {
   const [first] = chunks
   if (chunks.length === 1 && isChunk(first)) return first
   if (!chunks.every(isChunk)) {
-    throw new TypeError(`Chunks are strings or bytes, not ${show(chunks)}`)
+    throw new TypeError(`Chunks are strings or bytes, not ${quote(chunks)}`)
   }
   const isText = chunks.every((chunk) => typeof chunk === 'string')
   return isText ? chunks.join('') : joinBytes(chunks.map(toBytes))
@@ -5119,7 +5119,7 @@ export class WSGIService {
   constructor(name: string, options: ServiceOptions) {
     const { workers = 0, port = 0 } = options
     if (!Number.isInteger(workers) || workers < 0) {
-      throw new TypeError(`The service ${show(name)} cannot have ${workers} workers; `
+      throw new TypeError(`The service ${quote(name)} cannot have ${workers} workers; `
         + 'give a positive number, or 0 for one on each CPU')
     }
     this.name = name
@@ -5240,7 +5240,7 @@ export class ProcessLauncher {
       await new Promise((resolve) => { setTimeout(resolve, pause) })
       if (await this.#start(post)) return
     }
-    this.#stop(new Error(`The service ${show(post.service.name)} does not start: 5 `
+    this.#stop(new Error(`The service ${quote(post.service.name)} does not start: 5 `
       + 'workers in a row ended before they had served for a second; see what they say'))
   }
 
