@@ -49,8 +49,8 @@
 //                an error cuts the connection (HEAD and 204 have no chunk: at once)
 //   consumer     calls body.close(), if there is one, exactly once, always; without one,
 //                the iterator's return() once, and only when it stops before the end
-//   filter       owes its inner application what a server owes: if it returns another
-//                body, that has a close() which closes the inner one
+//   filter       owes its inner application what server and consumer owe: if it returns
+//                another body, that one needs a close() which closes the inner one
 //
 // Python's names become camelCase (path_info_pop: pathInfoPop). What crosses a boundary
 // keeps its spelling: environ keys, ini keys, route variables, and `__call__`, the method
@@ -2807,8 +2807,8 @@ export class Router {
 
   #add<P extends string>(method: string, template: P, handler: RouteHandler<P>): this {
     if (typeof handler !== 'function') {
-      throw new TypeError(`The handler of ${method} ${quote(template)} must be a function `
-        + `(req, params), not ${quote(handler)}; addRoute() takes an application`)
+      throw new TypeError(`The handler of ${method} ${quote(template)} must be a function`
+        + ` (req, params), not ${quote(handler)}; addRoute() takes an application`)
     }
     const controller = wsgify((req) => handler(req, paramsOf(req) as PathParams<P>))
     const vars = { controller, conditions: { method: [method] } }
@@ -3441,8 +3441,8 @@ function watchedBody(
 //
 // `module:name` is asked of `registry`, then of module.js, .mjs or .ts beside the file.
 // `use = x` takes over the section x, `filter-with = f` puts f around what is made.
-// Here globalConf is [DEFAULT] and the file's place (here, __file__), and localConf what
-// the section says: a key that is in [DEFAULT], too, is not in it (write `set key`).
+// Here globalConf is [DEFAULT] and the file's place (here, __file__), and localConf the
+// section's other keys: one of [DEFAULT] is not among them, `set key = ...` changes it.
 
 /** What composite factories get: a way to the other sections. */
 export interface ConfigLoader {
