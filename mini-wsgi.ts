@@ -870,7 +870,7 @@ export class Response {
     if (isChunk(value)) this.#put(this.#encode(value))
     else this.appIter = value
   }
-  /** The body as an iterable. Setting it drops Content-Length. */
+  /** The body as an iterable. Setting it drops Content-Length, and closes no old one. */
   get appIter(): Body { return this.#body }
   set appIter(value: Body) {
     if (!isIterable(value)) throw new TypeError(`body ${quote(value)} must be iterable`)
@@ -4643,7 +4643,7 @@ class NodeExchange implements ChunkSource {
   #reader: BodyReader | undefined
   #controller: AbortController | undefined
   #drained: Promise<void> | undefined // while the client is slower than we are
-  #hasBegun = false // the body: its first chunk counts as sent, even if it still waits
+  #hasBegun = false // the body: then excInfo is late, even if its first chunk still waits
   #hasFailed = false
   #isOver = false
 
