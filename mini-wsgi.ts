@@ -225,6 +225,9 @@ const Dict = /* @__PURE__ */ (() => {
   return made as unknown as new <T>() => Record<string, T>
 })()
 
+/** What the platform's types ask for since TypeScript 5.7. */
+type PlainBytes = ReturnType<Uint8Array['slice']>
+
 const isObject = (value: unknown): value is object =>
   typeof value === 'object' && value !== null
 const isChunk = (value: unknown): value is Chunk =>
@@ -285,8 +288,7 @@ export type BlankOptions = Partially<{
   method: string; headers: HeaderList | Record<string, string>; body: Chunk; json: unknown
   /** Form fields as pairs or an object; a File among them makes the form multipart. */
   POST: [string, unknown][] | Record<string, unknown> | Chunk
-  /** Scheme, host and SCRIPT_NAME: 'http://localhost:8774/v1'. */
-  baseUrl: string
+  /** Scheme, host and SCRIPT_NAME: 'http://localhost:8774/v1'. */ baseUrl: string
   environ: Partial<Environ>
 }>
 
@@ -395,6 +397,7 @@ export class Request {
   /** Whether anybody has asked for `response`. */
   get hasResponse(): boolean { return this.#response !== undefined }
 
+  get body(): never { throw new TypeError('Read a body with await req.bytes()') }
   set body(value: Chunk) {
     const bytes = toBytes(value)
     this.environ['wsgi.input'] = new BufferedInput(Promise.resolve(bytes))
@@ -480,6 +483,7 @@ function responseOf(req: Request, app: Application): Response | Promise<Response
 interface Answer { status: string; headers: HeaderList; body: Body }
 
 const TWICE = 'startResponse was called twice; pass the error, to replace it, as excInfo'
+const NEVER = 'The application did not call startResponse; is it a handler for wsgify()?'
 
 /** Runs an application until status and headers are known: at once, if it has a list. */
 function collect(app: Application, environ: Environ): Answer | Promise<Answer> {
@@ -493,7 +497,7 @@ function collect(app: Application, environ: Environ): Answer | Promise<Answer> {
     return (chunk) => { written.push(chunk) }
   })
   const begin = (): void => {
-    if (!answer.status) throw new Error('The application did not call startResponse')
+    if (!answer.status) throw new Error(NEVER)
     isPassedOn = true
   }
   return whenKnown(returned, (body) => {
@@ -596,7 +600,7 @@ function parseForm(bytes: Uint8Array, type: string): Promise<FormData> {
     const parts = bytes.subarray(Math.max(text.indexOf(`--${boundary}`), 0), end)
     body = joinBytes([parts, toBytes('\r\n')])
   }
-  return new globalThis.Response(body as ReturnType<Uint8Array['slice']>,
+  return new globalThis.Response(body as PlainBytes,
     { headers: { 'Content-Type': type } }).formData() as Promise<FormData>
 }
 
@@ -788,13 +792,11 @@ export type ResponseOptions = Partially<{
   status: number | string
   body: Chunk | Body; text: string; json: unknown; appIter: Body
   headers: HeaderList | Record<string, string>
-  /** Taken as it is: no default Content-Type is added. */
-  headerlist: HeaderList
+  /** Taken as it is: no default Content-Type is added. */ headerlist: HeaderList
   contentType: string; charset: string | null; contentLength: number | null
   location: string; vary: string | readonly string[]; allow: string | readonly string[]
   cacheControl: string; retryAfter: string | number; lastModified: Date
-  /** The quotes may be left out. */
-  etag: string
+  /** The quotes may be left out. */ etag: string
 }>
 
 /** RFC 6265 section 4.1.1; `maxAge` is in seconds. */
@@ -918,7 +920,7 @@ export class Response {
     this.headerlist.push(['Set-Cookie', makeCookie(name, value, options)])
   }
   /** Tells the client to forget a cookie; path and domain must be as when it was set. */
-  deleteCookie(name: string, options: { path?: string; domain?: string } = {}): void {
+  deleteCookie(name: string, options: Pick<CookieOptions, 'path' | 'domain'> = {}): void {
     this.setCookie(name, null, options)
   }
 
@@ -1074,10 +1076,8 @@ const REASONS: Readonly<Record<number, string>> = {
 /** How an HTTP error is made; the client sees `detail` after the explanation. */
 export type HTTPErrorOptions = Omit<ResponseOptions, 'status' | 'body'> & Partially<{
   detail: string | null; comment: string | null; explanation: string
-  /** Redirects to the request's own URL with a slash added. */
-  addSlash: boolean
-  /** A body of its own is sent as it is, whatever Accept says. */
-  body: Chunk
+  /** Redirects to the request's own URL with a slash added. */ addSlash: boolean
+  /** A body of its own is sent as it is, whatever Accept says. */ body: Chunk
 }>
 
 /** The type of the classes in the table: `new HTTPNotFound('no such server')`. */
@@ -1188,10 +1188,8 @@ const escapeHtml = (text: string): string => text.replace(/[&<>"']/g, (char) =>
 const withoutTags = (html: string): string => html.replace(/[\r\n]+/g, ' ')
   .replace(/<br[^<>]*>/g, '\n').replace(/<!--|-->|<[^<>]*>/g, '')
 
-interface ErrorKind {
-  explanation?: string; title?: string; asked?: string
-  name?: string; Base?: HTTPErrorClass
-}
+type ErrorKind = Partially<{ explanation: string; title: string; asked: string
+  name: string; Base: HTTPErrorClass }>
 
 /** The class for a code. Its title names it: 404 'Not Found' makes HTTPNotFound. */
 function http(code: number, kind: string | ErrorKind = {}): HTTPErrorClass {
@@ -1357,9 +1355,9 @@ export const statusMap: ReadonlyMap<number, HTTPErrorClass> = /* @__PURE__ */ by
 // A thrown HTTP error is the answer. Cookies set on req.response go out with any answer.
 
 /** A handler that has become an application, and can still be called as a handler. */
-export interface Wsgified<A extends unknown[] = unknown[], R = unknown> {
+export interface Wsgified<A extends unknown[] = unknown[], R = unknown, Q = Request> {
   (environ: Environ, startResponse: StartResponse): Body | Promise<Body>
-  (req: Request, ...args: A | []): R
+  (req: Q, ...args: A | []): R
   /** Calls the handler with a request made of these. */
   request(url: string, options?: BlankOptions): R
   get(url: string, options?: BlankOptions): R
@@ -1370,11 +1368,13 @@ export interface Wsgified<A extends unknown[] = unknown[], R = unknown> {
 }
 
 /** What wsgify takes beside the handler. */
-export interface WsgifyOptions<A extends unknown[] = unknown[]> {
+export interface WsgifyOptions<A extends unknown[] = unknown[], Q = Request> {
   /** The handler's arguments after the request, when it is called as an application. */
-  args?: [...A]
-  RequestClass?: new (environ: Environ) => Request
+  args?: [...A] | undefined
+  RequestClass?: (new (environ: Environ) => Q) | undefined
 }
+/** A handler of a subclass of Request needs that to be made. */
+type Own<Q> = Request extends Q ? unknown : { RequestClass: unknown }
 
 type Handler = (req: Request, ...args: never[]) => unknown
 
@@ -1384,10 +1384,11 @@ interface Wsgify {
   <F extends (req: Request, ...args: never[]) => unknown>(
     target: object, key: string | symbol, descriptor: TypedPropertyDescriptor<F>): void
   <R>(handler: (req: Request) => R, options?: undefined): Wsgified<[], R>
-  <A extends unknown[], R>(
-    handler: (req: Request, ...args: A) => R, options: WsgifyOptions<A>): Wsgified<A, R>
+  <A extends unknown[], R, Q extends Request = Request>(
+    handler: (req: Q, ...args: A) => R, options: WsgifyOptions<A, Q> & Own<Q>,
+  ): Wsgified<A, R, Q>
   /** Makes a filter of a function (req, app, config). */
-  middleware<C = Record<string, never>>(
+  middleware<C = Record<string, unknown>>(
     handler: (req: Request, app: Application, config: C) => unknown,
     options?: WsgifyOptions<never>): (app: Application, config?: C) => Wsgified
 }
@@ -1579,8 +1580,7 @@ export type RouteOptions = Partially<{
   filter: (vars: Vars) => Vars
   /** Never matches; its path, perhaps on another host, is only generated. */
   static: boolean
-  /** SCRIPT_NAME is not put before it. */
-  absolute: boolean
+  /** SCRIPT_NAME is not put before it. */ absolute: boolean
   redirectCode: string
 }> & Vars
 
@@ -2162,8 +2162,7 @@ export type MapperOptions = Partially<{
   subDomains: boolean; subDomainsIgnore: readonly string[]
   /** A regular expression for what comes after the sub-domain: 'example[.]test'. */
   domainMatch: string
-  /** Generated paths end in a slash. */
-  appendSlash: boolean
+  /** Generated paths end in a slash. */ appendSlash: boolean
 }>
 
 /** What `resource` takes beside the names; more actions are given with their methods. */
@@ -2503,10 +2502,8 @@ function byMethod(
   return methods
 }
 
-function label(value: unknown): string {
-  if (typeof value === 'function') return value.name
-  return isObject(value) ? value.constructor?.name ?? '' : String(value ?? '')
-}
+const label = (value: unknown): string => typeof value === 'function' ? value.name
+  : isObject(value) ? value.constructor?.name ?? '' : String(value ?? '')
 
 const lineOf = ({ methods, routepath }: Route): string =>
   `${methods?.join() ?? 'any method'} ${routepath}`
@@ -2818,11 +2815,12 @@ export class Router {
   }
 }
 
-/** The variables without the controller. */
+/** The variables without the controller, and without a {.format} that is not there. */
 function paramsOf(req: Request): Vars {
-  const vars = req.urlvars
   const params: Vars = new Dict()
-  for (const name in vars) if (name !== 'controller') params[name] = vars[name]
+  for (const [name, value] of Object.entries(req.urlvars)) {
+    if (name !== 'controller' && value !== null) params[name] = value
+  }
   return params
 }
 
@@ -2882,15 +2880,13 @@ export class RoutesMiddleware {
   }
 }
 
-type RoutesOptions = { useMethodOverride?: boolean; pathInfo?: boolean }
+type RoutesOptions = Partially<{ useMethodOverride: boolean; pathInfo: boolean }>
 
 /** A router inside a router keeps the outer one's variables. */
 function inherit(vars: Vars, outer: Vars | undefined): void {
-  for (const key in outer) {
-    const isOwn = key === 'controller' || key === 'action' || key === 'path_info'
-    if (!isOwn && !(key in vars)) vars[key] = outer[key]
-  }
+  for (const key in outer) if (!OWN.test(key) && !(key in vars)) vars[key] = outer[key]
 }
+const OWN = /^(controller|action|path_info)$/
 
 /** The variable path_info is what is left of the path; what came before it is a mount. */
 function movePath(environ: Environ, vars: Vars): void {
@@ -3949,6 +3945,8 @@ function isNear(a: string, b: string, edits: number): boolean {
  * const { environ } = Request.blank('/')
  * validator(wrong)(environ, () => () => {}) //=> throws /returned a bare string: "hello"/
  */
+export function validator(app: Application): ApplicationFunction
+export function validator(app: DecoratedMethod): ApplicationFunction
 export function validator(app: Application | DecoratedMethod): ApplicationFunction {
   return (...args: unknown[]) => {
     check(args.length === 2, 'server called with other than two arguments', 'pass two')
@@ -4273,9 +4271,10 @@ function matchText({ controller, action = '-', ...vars }: Vars): string {
 // form. Nothing here touches the process. What faces the network refuses what two readers
 // could read in two ways, and never trusts a client to be quick, or to stay.
 
-type FetchRequest = InstanceType<typeof globalThis.Request>
-type FetchResponse = InstanceType<typeof globalThis.Response>
-type FetchHandler = (request: FetchRequest, ...rest: unknown[]) => Promise<FetchResponse>
+type FetchRequest = typeof globalThis.Request.prototype
+type FetchResponse = typeof globalThis.Response.prototype
+export type FetchHandler =
+  (request: FetchRequest, ...rest: unknown[]) => Promise<FetchResponse>
 
 /**
  * An application as a fetch handler: for Workers, Deno, Bun and service workers.
@@ -4335,10 +4334,8 @@ async function webResponse(app: Application, environ: Environ): Promise<FetchRes
 const isList = (body: Body): body is Chunk[] => Array.isArray(body) && !('close' in body)
 
 /** A list is whole already; anything else is read as slowly as the client takes it. */
-function webBody(
-  body: Body,
-): ReturnType<Uint8Array['slice']> | ReadableStream<Uint8Array> {
-  if (isList(body)) return joinBytes(body.map(toBytes)) as ReturnType<Uint8Array['slice']>
+function webBody(body: Body): PlainBytes | ReadableStream<Uint8Array> {
+  if (isList(body)) return joinBytes(body.map(toBytes)) as PlainBytes
   const reader = new BodyReader(body)
   return new ReadableStream<Uint8Array>({
     async pull(controller) {
@@ -4451,7 +4448,8 @@ interface NodeResponse {
   write(chunk: Chunk, written?: () => void): boolean; end(chunk?: Chunk): unknown
   removeHeader(name: string): unknown; writeContinue(): unknown
 }
-type NodeHandler = (req: NodeRequest, res: NodeResponse) => void
+export type NodeHandler = (req: NodeRequest, res: NodeResponse) => void
+export type { Headers, RequestHeaders, WSGIServer } // so that results have a type's name
 
 /**
  * An application as a node:http handler; in Express, `req.baseUrl` becomes SCRIPT_NAME.
@@ -4793,7 +4791,7 @@ class NodeExchange implements ChunkSource {
   #writeHead(length: number, isWhole = false): void {
     const { res } = this
     const head = this.#head
-    if (!head) throw new Error('The application did not call startResponse')
+    if (!head) throw new Error(NEVER)
     if (length < 0) res.strictContentLength = true
     else if (head.length < 0) {
       if (isWhole && isFramed(head.code)) head.flat.push('Content-Length', String(length))
@@ -4809,9 +4807,8 @@ class NodeExchange implements ChunkSource {
 
   /** Fires when the client goes away before its answer has ended; made on first use. */
   get signal(): AbortSignal {
-    this.#controller ??= new AbortController()
     this.#watch()
-    return this.#controller.signal
+    return (this.#controller ??= new AbortController()).signal
   }
 
   /** Where our answer waits in line, Node tells nobody that the client has gone. */
@@ -4824,8 +4821,7 @@ class NodeExchange implements ChunkSource {
   /** The client has gone. */
   abort(): void {
     this.#finish()
-    this.#controller ??= new AbortController()
-    this.#controller.abort()
+    ;(this.#controller ??= new AbortController()).abort()
     this.res.emit('drain') // nobody waits for this client any more
   }
 
@@ -5254,9 +5250,9 @@ export class ProcessLauncher {
     const { process } = worker
     const send = process.send.bind(process)
     let passed: { close(): unknown } | undefined // the last connection it was given
-    process.send = (message, connection, ...rest) => {
-      if (isObject(connection)) passed = connection // else it is a program's callback
-      return send(message, connection, ...rest)
+    process.send = (message, handle, ...rest) => { // of Node, or of the program
+      if ((message as { act?: unknown } | null)?.act === 'newconn') passed = handle
+      return send(message, handle, ...rest)
     }
     return new Promise((resolve) => {
       let since = Infinity
@@ -5311,7 +5307,7 @@ interface Post { service: WSGIService; worker?: NodeWorker; failures: number }
 interface NodeWorker {
   process: {
     pid?: number; kill(signal: string): unknown
-    send(message: unknown, connection?: { close(): unknown }, ...rest: unknown[]): unknown
+    send(message: unknown, handle?: { close(): unknown }, ...rest: unknown[]): unknown
   }
   on(event: string, listener: (...args: never[]) => void): unknown
 }
