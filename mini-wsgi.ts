@@ -339,7 +339,7 @@ export class Request {
   /** 'localhost:8774': the Host header, else the server's own name. */
   get host(): string {
     const { HTTP_HOST: host, SERVER_NAME: name, SERVER_PORT: port } = this.environ
-    return host ?? `${name}:${port}`
+    return host || `${name}:${port}`
   }
   /** 'http://localhost': the usual port is left out. */
   get hostUrl(): string {
