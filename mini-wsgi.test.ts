@@ -50,7 +50,7 @@ import type {
 } from './mini-wsgi.ts'
 
 // What the run must come to: a suite or a test that gets lost fails it, at the end.
-const EXPECTED = { suites: 19, tests: 1826 }
+const EXPECTED = { suites: 19, tests: 1836 }
 
 // 0. Helpers ────────────────────────────────────────────────────────────────────────────
 
@@ -1020,6 +1020,17 @@ request('setters write through to the environ, where every Request sees them', (
 request('with an empty Host a URL has the server\'s name', () =>
   same(new Request(environ({ HTTP_HOST: '', SERVER_NAME: 'srv', SERVER_PORT: '81' })).url,
     'http://srv:81/'))
+
+rows<[script: string, path: string, moved: [string | null, string, string]]>(request, [
+  ['', '/x', ['x', '/x', '']], ['/a', '', [null, '/a', '']], ['/a', '/', ['', '/a/', '']],
+  ['/a', '/x//y', ['x', '/a/x', '/y']], ['/a/', '/x', ['x', '/a/x', '']],
+  ['', '/./x/./y/', ['x', '/x', '/y/']], ['/a', '/.', [null, '/a', '']],
+  ['/a', '/../b', ['..', '', '/b']], ['/a/b', '/../c', ['..', '/a', '/c']],
+  ['/a', '//', ['', '/a/', '']],
+], ([script, path]) => `shiftPathInfo: ${script} ${path}`, ([script, path, moved]) => {
+  const keys = environ({ SCRIPT_NAME: script, PATH_INFO: path })
+  same([wsgi.shiftPathInfo(keys), keys.SCRIPT_NAME, keys.PATH_INFO], moved)
+})
 
 request('a body is not read without waiting for it', () =>
   rejects(() => Request.blank('/').body, /await req\.bytes/))
@@ -6175,8 +6186,8 @@ structure('the exports are these, and no others', () => same(Object.keys(wsgi), 
   'RequestBodySizeLimiter', 'RequestId', 'Resource', 'Response', 'Route', 'Router',
   'RoutesMiddleware', 'URLGenerator', 'URLMap', 'VERSION', 'WSGIService',
   'callApplication', 'describe', 'fromFetch', 'loadApp', 'loadFilter', 'makeServer',
-  'pipelineFactory', 'restController', 'statusMap', 'toFetch', 'toNode', 'trace',
-  'urlmapFactory', 'validator', 'wsgify',
+  'pipelineFactory', 'restController', 'shiftPathInfo', 'statusMap', 'toFetch', 'toNode',
+  'trace', 'urlmapFactory', 'validator', 'wsgify',
 ]))
 
 structure('the version is the same in the header, in VERSION and in package.json', () => {

@@ -383,9 +383,7 @@ export class Request {
   get urlvars(): Record<string, unknown> {
     return (this.environ['wsgiorg.routing_args'] ??= [[], new Dict()])[1]
   }
-  set urlvars(vars: Record<string, unknown>) {
-    this.environ['wsgiorg.routing_args'] = [[], vars]
-  }
+  set urlvars(vars: Vars) { this.environ['wsgiorg.routing_args'] = [[], vars] }
 
   /** Fires when the client goes away; null where the host cannot tell. */
   get signal(): AbortSignal | null { return this.environ['mini.signal'] ?? null }
@@ -468,6 +466,25 @@ export class Request {
   async getResponse(app: Application | DecoratedMethod): Promise<Response> {
     return responseOf(this, app as Application)
   }
+}
+
+/**
+ * `pathInfoPop` as wsgiref.util has it: empty segments and '.' go, '..' takes one back.
+ *
+ * @example
+ * const { environ } = Request.blank('/v1//./servers')
+ * [shiftPathInfo(environ), environ.SCRIPT_NAME, environ.PATH_INFO]
+ * //=> ['v1', '/v1', '/servers']
+ */
+export function shiftPathInfo(environ: Environ): string | null {
+  const { SCRIPT_NAME: script, PATH_INFO: path } = environ
+  const [name, ...rest] = path.replace(/\/(\.?\/)+/g, '/').split('/').slice(1)
+  if (name === undefined) return null
+  const base = script.replace(/\/+(?=\/|$)/g, '')
+  const moved = name === '.' ? '' : `/${name}`
+  environ.SCRIPT_NAME = name === '..' ? base.replace(/\/[^/]*$/, '') : base + moved
+  environ.PATH_INFO = rest.map((part) => `/${part}`).join('')
+  return name === '.' ? null : name
 }
 
 /** What getResponse gives, without a promise where the application is sync. */
@@ -1576,10 +1593,8 @@ export type Conditions = Partially<{
 export type RouteOptions = Partially<{
   controller: unknown; action: string
   conditions: Conditions | null; requirements: Requirements
-  /** Changes the variables before a URL is made of them by the route's name. */
-  filter: (vars: Vars) => Vars
-  /** Never matches; its path, perhaps on another host, is only generated. */
-  static: boolean
+  /** Changes the variables of a URL by the route's name. */ filter: (vars: Vars) => Vars
+  /** Never matches; its path, also on another host, is only made. */ static: boolean
   /** SCRIPT_NAME is not put before it. */ absolute: boolean
   redirectCode: string
 }> & Vars
@@ -1602,10 +1617,8 @@ export class Route {
   readonly requirements: Requirements
   readonly parts: readonly Part[]
   readonly defaults: Vars = new Dict()
-  /** Its methods; null for every method. */
-  readonly methods: readonly string[] | null
-  /** Whether more than path and method decides. */
-  readonly isGuarded: boolean
+  /** Its methods; null for every method. */ readonly methods: readonly string[] | null
+  /** Whether more than path and method decides. */ readonly isGuarded: boolean
   /** Of a route made by `redirect`: the one that makes the new location. */
   redirect: Route | null = null
 
@@ -2184,8 +2197,7 @@ type MatchEnviron = Partial<Environ> | null | undefined
 /** Why one route did or did not match. */
 export interface RouteExplanation {
   route: Route; matched: boolean; reason: string
-  /** An earlier route that takes all of its paths and methods. */
-  coveredBy: Route | null
+  /** An earlier route that takes all of its paths and methods. */ coveredBy: Route | null
 }
 
 /** Route options that many routes share, and what stands before their paths and names. */
@@ -2718,6 +2730,7 @@ export class URLGenerator {
 // it is why '/v1/servers/42' has become SCRIPT_NAME '/v1' and PATH_INFO '/servers/42'.
 
 type RouteHandler<P extends string> = (req: Request, params: PathParams<P>) => unknown
+type Verb<Self> = <P extends string>(template: P, handler: RouteHandler<P>) => Self
 
 /** The match names an application; what a handler returns, wsgify calls (chapter 5). */
 const dispatch: Wsgified<[], unknown> = /* @__PURE__ */ wsgify((req) => {
@@ -2786,21 +2799,11 @@ export class Router {
     return this
   }
 
-  get<P extends string>(template: P, handler: RouteHandler<P>): this {
-    return this.#add('GET', template, handler)
-  }
-  post<P extends string>(template: P, handler: RouteHandler<P>): this {
-    return this.#add('POST', template, handler)
-  }
-  put<P extends string>(template: P, handler: RouteHandler<P>): this {
-    return this.#add('PUT', template, handler)
-  }
-  patch<P extends string>(template: P, handler: RouteHandler<P>): this {
-    return this.#add('PATCH', template, handler)
-  }
-  delete<P extends string>(template: P, handler: RouteHandler<P>): this {
-    return this.#add('DELETE', template, handler)
-  }
+  readonly get: Verb<this> = (path, handler) => this.#add('GET', path, handler)
+  readonly post: Verb<this> = (path, handler) => this.#add('POST', path, handler)
+  readonly put: Verb<this> = (path, handler) => this.#add('PUT', path, handler)
+  readonly patch: Verb<this> = (path, handler) => this.#add('PATCH', path, handler)
+  readonly delete: Verb<this> = (path, handler) => this.#add('DELETE', path, handler)
 
   #add<P extends string>(method: string, template: P, handler: RouteHandler<P>): this {
     if (typeof handler !== 'function') {
