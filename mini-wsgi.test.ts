@@ -5688,6 +5688,68 @@ compute('contrib/: a resource, and actions with a guard around others', async ()
     [[202, 409, 409, 409, 202, 202], 200, 409, ['os-keypairs', 'os-lock-server']])
 })
 
+const V219 = { 'X-OpenStack-Nova-API-Version': '2.19' }
+compute('BUG: a client of 2.1 leaves the description that it does not know', async () => {
+  const nova = await cloud()
+  const path = `/v2.1/servers/${await built(nova)}`
+  const put = (description: string, more?: Conf): Promise<unknown> =>
+    nova.ask(`PUT ${path}`, { server: { name: 'n', description } }, more)
+  await put('a', V219)
+  await put('z')
+  const [, body] = await nova.ask(path, undefined, V219)
+  same((body as { server: Conf }).server['description'], 'a')
+})
+
+const KEY = /must be 1 to 255 letters, digits, spaces, -, _, : and \./
+rows<[key: string, code: number]>(compute, [
+  ['a/b', 400], ['blu\xe9', 400], ['a%', 400], ['a\n', 400], ['', 400],
+  ['x'.repeat(256), 400], ['x'.repeat(255), 200], ['a-Z_0:. ', 200],
+], ([key]) => `BUG: a key of metadata ${show(key).slice(0, 20)}, ${key.length} long`,
+async ([key, code]) => {
+  const nova = await cloud()
+  const metadata = { [key]: '1' }
+  const path = `/v2.1/servers/${await built(nova)}/metadata`
+  const answers = await Promise.all([
+    nova.ask('POST /v2.1/servers', { server: { ...WANTED, metadata } }),
+    nova.ask(`POST ${path}`, { metadata }), nova.ask(`PUT ${path}`, { metadata }),
+    nova.ask(`PUT ${path}/${encodeURIComponent(key.replace('/', '') || 'a')}`,
+      { meta: metadata })])
+  const other = code === 200 ? 202 : code
+  same(answers.map(([got, body]) => [got, KEY.test(show(body))]),
+    [other, code, code, code].map((one) => [one, code === 400]))
+})
+
+compute('BUG: a key pair may be called new', async () => {
+  const { ask } = await cloud()
+  const before = await ask('/v2.1/os-keypairs/new')
+  await ask('POST /v2.1/os-keypairs', { keypair: { name: 'new' } })
+  const [code, body] = await ask('/v2.1/os-keypairs/new')
+  const [gone] = await ask('DELETE /v2.1/os-keypairs/new')
+  same([before[0], code, (body as { keypair: Conf }).keypair['name'], gone],
+    [404, 200, 'new', 202])
+})
+
+rows<[line: string, json?: object]>(compute, [
+  ['POST /', { metadata: { b: '2' } }], ['PUT /', { metadata: { b: '2' } }],
+  ['PUT /a', { meta: { a: '2' } }], ['DELETE /a'],
+], ([line]) => `BUG: ${line} of a locked server's metadata is a 409`,
+async ([line, json]) => {
+  const nova = await cloud()
+  const id = await built(nova)
+  const path = `/v2.1/servers/${id}/metadata`
+  await nova.ask(`POST ${path}`, { metadata: { a: '1' } })
+  await nova.ask(`POST /v2.1/servers/${id}/action`, { lock: null })
+  const [method, item = ''] = line.split(/ \/?/)
+  const ask = (more?: Conf): Promise<[number, unknown]> =>
+    nova.ask(`${method} ${path}${item && '/' + item}`, json, more)
+  const refused = await ask()
+  const kept = await nova.ask(path)
+  const [admin] = await ask({ 'X-Auth-Token': `admin:${PROJECT}` })
+  same([refused, kept, admin < 300], [
+    [409, fault('conflictingRequest', 409, `Instance ${id} is locked`)],
+    [200, { metadata: { a: '1' } }], true])
+})
+
 compute('pages go on where they ended, with the other keys of the query', async () => {
   const { ask } = await cloud()
   await ask('POST /v2.1/servers', { server: { ...WANTED, max_count: 3 } })

@@ -71,7 +71,8 @@ function readChange(req: OpenStackRequest, fields: Fields): ServerChange {
   const name = field(fields, 'name')
   return {
     ...(name === undefined ? {} : { name: checkName(name, 'name') }),
-    ...('description' in fields ? { description: readDescription(req, fields) } : {}),
+    ...('description' in fields && req.speaks('2.19')
+      ? { description: readDescription(req, fields) } : {}),
   }
 }
 

@@ -50,6 +50,9 @@ export function checkChoice<T extends string>(value: unknown, what: string,
 /** Items of metadata per server. */
 export const MAX_METADATA = 128
 
+/** nova's schema of a key. It has no slash: in a URL, it is one part of the path. */
+const METADATA_KEY = /^[a-zA-Z0-9\-_:. ]{1,255}$/
+
 /** Strings by strings, both of at most 255 characters. */
 export function checkMetadata(value: unknown, what = 'metadata'): Metadata {
   if (!isDict(value)) throw wrong(what, 'an object', value)
@@ -59,7 +62,9 @@ export function checkMetadata(value: unknown, what = 'metadata'): Metadata {
       `at most ${MAX_METADATA} are kept.`)
   }
   return pairs.map(([key, item]) => {
-    if (!isText(key, 1, 255)) throw wrong(`a key of ${what}`, 'a printable string', key)
+    if (!METADATA_KEY.test(key)) {
+      throw wrong(`a key of ${what}`, '1 to 255 letters, digits, spaces, -, _, : and .', key)
+    }
     if (!isText(item, 0, 255)) throw wrong(`${what}.${key}`, 'a printable string', item)
     return [key, item]
   })

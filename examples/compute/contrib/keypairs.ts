@@ -50,11 +50,12 @@ export class KeypairsController {
     return { keypairs, ...(next.length ? { keypairs_links: next } : {}) }
   })
 
-  readonly show: Method = expectedErrors(404)(
-    async (req: OpenStackRequest, { id }: One) => {
-      const keypair = await orHTTPError(store().keypair(contextOf(req).userId, id))
-      return { keypair: { ...viewKeypair(req, keypair), ...viewMore(req, keypair) } }
-    })
+  readonly show: Method = expectedErrors(404)((req: OpenStackRequest, { id }: One) =>
+    showKeypair(req, id))
+
+  /** To the mapper, /os-keypairs/new is a form; here it is the key pair of that name. */
+  readonly new: Method = expectedErrors(404)((req: OpenStackRequest) =>
+    showKeypair(req, 'new'))
 }
 
 // Pages go by id, and the id of a key pair is its name.
@@ -94,6 +95,11 @@ const makeDelete = (answer: () => unknown): Method => expectedErrors(404)(
     await orHTTPError(store().dropKeypair(contextOf(req).userId, id))
     return answer()
   })
+
+async function showKeypair(req: OpenStackRequest, name: string): Promise<object> {
+  const keypair = await orHTTPError(store().keypair(contextOf(req).userId, name))
+  return { keypair: { ...viewKeypair(req, keypair), ...viewMore(req, keypair) } }
+}
 
 function viewKeypair(req: OpenStackRequest, keypair: Keypair): object {
   const { name, publicKey: public_key, fingerprint } = keypair

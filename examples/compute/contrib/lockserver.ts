@@ -21,7 +21,10 @@ export class Lockserver implements ExtensionDescriptor {
   constructor(manager: ExtensionManager) { manager.register(this) }
 
   getControllerExtensions(): ControllerExtension[] {
-    return [new ControllerExtension(this, 'servers', new LockController())]
+    const metadata = { wsgiExtensions:
+      { create: guard, update: guard, update_all: guard, delete: guard } }
+    return [new ControllerExtension(this, 'servers', new LockController()),
+      new ControllerExtension(this, 'server_metadata', metadata)]
   }
 }
 
@@ -55,7 +58,9 @@ function setLocked(locked: boolean): Method {
 }
 
 // A generator runs up to its yield before the method, and could go on after it.
-async function* guard(req: OpenStackRequest, { id }: One): AsyncGenerator<undefined> {
+async function* guard(req: OpenStackRequest, args: One & { server_id?: string }):
+    AsyncGenerator<undefined> {
+  const id = args.server_id ?? args.id
   const { locked } = await getServer(req, id)
   if (locked && !contextOf(req).isAdmin) {
     throw new HTTPConflict({ explanation: `Instance ${id} is locked` })
