@@ -121,8 +121,13 @@ function condition(req: Request, etag: string, modified: Date): 200 | 304 | 412 
 
 const tagsOf = (list: string): string[] =>
   list.trim() === '*' ? ['*'] : list.match(/(?:W\/)?"[^"]*"/g) ?? []
+// The three forms of an HTTP date (RFC 9110, 5.6.7); Date.parse takes nearly any text.
+const DATE = new RegExp('^(?:[a-z]{3}, \\d\\d [a-z]{3} \\d{4} [\\d:]{8} GMT'
+  + '|[a-z]+day, \\d\\d-[a-z]{3}-\\d\\d [\\d:]{8} GMT'
+  + '|[a-z]{3} [a-z]{3} [ \\d]\\d [\\d:]{8} \\d{4})$', 'i')
 /** NaN, which compares with nothing, where there is no date. */
-const dateOf = (text: string | null): number => text === null ? NaN : Date.parse(text)
+const dateOf = (text: string | null): number =>
+  DATE.test(text ?? '') ? Date.parse(`${text}`.replace(/(\d{4})$/, '$1 GMT')) : NaN
 
 /** One range; undefined where the whole file is the answer, null where there is nothing. */
 function rangeOf(

@@ -1,6 +1,15 @@
 // Bodies: JSON in, and what it may be.
 
-import { MalformedRequestBody } from './exception.ts'
+import type { Request } from '../../mini-wsgi.ts'
+import { InvalidContentType, MalformedRequestBody } from './exception.ts'
+
+/** A body as it came; one that is packed is refused, for nothing here unpacks it. */
+export async function bodyOf(req: Request): Promise<Uint8Array> {
+  const body = await req.bytes()
+  const coding = req.headers.get('Content-Encoding') ?? 'identity'
+  if (body.length === 0 || /^identity$/i.test(coding)) return body
+  throw new InvalidContentType('Unsupported Content-Encoding')
+}
 
 /** Strict JSON in strict UTF-8; an empty body is null. */
 export function deserialize(body: Uint8Array): unknown {

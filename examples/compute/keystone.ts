@@ -9,10 +9,10 @@ import { DOMAIN, PROJECTS, USERS, catalog, serviceCatalog, type Project, type Us
   from './data.ts'
 import { Invalid } from './exception.ts'
 import { errorFor, logException } from './fault.ts'
-import { deserialize } from './json.ts'
+import { bodyOf, deserialize } from './json.ts'
 import {
   findProject, findScope, identify, identifyByPassword, identifyByToken, issue,
-  unauthorized,
+  unauthorized, type Login,
 } from './login.ts'
 import { store, type Token } from './store.ts'
 import { entity, field, type Fields } from './validation.ts'
@@ -26,7 +26,7 @@ export function keystoneFactory(): Application {
   router.get('/v3/auth/tokens', showToken)
   router.delete('/v3/auth/tokens', revokeToken)
   router.post('/v2.0/tokens', createTokenV2)
-  return new KeystoneErrors(router)
+  return router
 }
 
 // Discovery: the first request of every command.
@@ -52,10 +52,9 @@ const showVersion = (req: Request): object => ({ version: versionDocument(req) }
 // Tokens, v3.
 
 async function createToken(req: Request): Promise<Response> {
-  const auth = entity(deserialize(await req.bytes()), 'auth')
-  const user = await identify(entity(auth, 'identity'))
-  const project = findScope(field(auth, 'scope'), user)
-  const token = await issue(user, project, ['password'])
+  const auth = entity(deserialize(await bodyOf(req)), 'auth')
+  const login = await identify(entity(auth, 'identity'))
+  const token = await issue(login, findScope(field(auth, 'scope'), login.user))
   return new Response({
     status: 201,
     json: { token: viewToken(req, token) },
@@ -112,19 +111,20 @@ function viewScope(req: Request, user: User, { id, name }: Project): object {
 // Tokens, v2.0: the request of the articles.
 
 async function createTokenV2(req: Request): Promise<object> {
-  const auth = entity(deserialize(await req.bytes()), 'auth')
-  const user = await identifyV2(auth)
+  const auth = entity(deserialize(await bodyOf(req)), 'auth')
+  const login = await identifyV2(auth)
+  const { user } = login
   const tenant = { name: field(auth, 'tenantName'), id: field(auth, 'tenantId') }
   const project = tenant.name ?? tenant.id ? findProject(tenant, user) : null
   const access = {
-    token: viewTokenV2(await issue(user, project, ['password']), project),
+    token: viewTokenV2(await issue(login, project), project),
     user: viewUserV2(user),
     serviceCatalog: project ? serviceCatalog(req.hostUrl) : [],
   }
   return { access }
 }
 
-async function identifyV2(auth: Fields): Promise<User> {
+async function identifyV2(auth: Fields): Promise<Login> {
   if (field(auth, 'token') !== undefined) return identifyByToken(entity(auth, 'token'))
   const { username: name, password } = entity(auth, 'passwordCredentials')
   return identifyByPassword({ name, password })
@@ -143,7 +143,10 @@ function viewTokenV2({ id, issued, expires }: Token, project: Project | null): o
   }
 }
 
-/** Keystone's dialect, whatever Accept says: {"error": {"code", "title", "message"}}. */
+/**
+ * [filter:keystone_errors]: whatever Accept says, an error is in Keystone's dialect,
+ * {"error": {"code", "title", "message"}}.
+ */
 export class KeystoneErrors extends Middleware {
   override async processRequest(req: Request): Promise<Response> {
     req.environ['HTTP_ACCEPT'] = 'application/json'       // so that errors come as JSON
@@ -161,7 +164,8 @@ export class KeystoneErrors extends Middleware {
       return await req.getResponse(this.application)
     } catch (error) {
       if (error instanceof Invalid) {
-        return await req.getResponse(errorFor(error.code, error.message))
+        const { code, message } = error
+        return new Response({ status: code, json: { title: errorFor(code).title, message } })
       }
       logException(req.environ, error)
       return await req.getResponse(errorFor(500))

@@ -14,27 +14,49 @@ export const unauthorized = (): HTTPException => new HTTPUnauthorized({
   explanation: 'The request you have made requires authentication.',
 })
 
-/** The user of `methods` and their credentials. */
-export async function identify(identity: Fields): Promise<User> {
+/** Who it is, how he has shown that, and when a token that he gets for it expires. */
+export interface Login {
+  readonly user: User
+  readonly methods: readonly string[]
+  readonly expires: number
+}
+
+/** The user of `methods`: each of them must lead to the same. */
+export async function identify(identity: Fields): Promise<Login> {
   const methods = field(identity, 'methods')
   if (!Array.isArray(methods)) throw wrong('methods', 'a list', methods)
-  if (methods.includes('token')) return await identifyByToken(entity(identity, 'token'))
-  if (!methods.includes('password')) throw unauthorized()
+  const logins: Login[] = []
+  for (const method of new Set<unknown>(methods)) {
+    logins.push(await identifyBy(method, identity))
+  }
+  const [first] = logins
+  if (!first || logins.some(({ user }) => user !== first.user)) throw unauthorized()
+  return {
+    user: first.user,
+    methods: logins.flatMap((login) => login.methods),
+    expires: Math.min(...logins.map(({ expires }) => expires)),
+  }
+}
+
+async function identifyBy(method: unknown, identity: Fields): Promise<Login> {
+  if (method === 'token') return await identifyByToken(entity(identity, 'token'))
+  if (method !== 'password') throw unauthorized()
   return identifyByPassword(entity(entity(identity, 'password'), 'user'))
 }
 
-export function identifyByPassword(login: Fields): User {
+export function identifyByPassword(login: Fields): Login {
   const user = USERS.find((candidate) => isNamed(login, candidate))
-  if (user && user.password === field(login, 'password')) return user
-  throw unauthorized()
+  if (!user || user.password !== field(login, 'password')) throw unauthorized()
+  return { user, methods: ['password'], expires: Date.now() + TOKEN_LIFE }
 }
 
-export async function identifyByToken(fields: Fields): Promise<User> {
+/** A token for a token lives no longer: or nobody would have to log in again. */
+export async function identifyByToken(fields: Fields): Promise<Login> {
   const id = field(fields, 'id')
   const token = typeof id === 'string' ? await store().token(id) : null
   const user = USERS.find((candidate) => candidate.id === token?.userId)
-  if (user) return user
-  throw unauthorized()
+  if (!user || !token) throw unauthorized()
+  return { user, methods: ['token'], expires: token.expires }
 }
 
 /** No scope at all is legal: a token that says who one is, and opens nothing. */
@@ -60,19 +82,19 @@ function isNamed(wanted: Fields, { id, name }: { id: string; name: string }): bo
 
 function isOurDomain(domain: unknown): boolean {
   if (!isDict(domain)) return domain === undefined
-  return field(domain, 'id') === DOMAIN.id || field(domain, 'name') === DOMAIN.name
+  const id = field(domain, 'id')
+  return id === undefined ? field(domain, 'name') === DOMAIN.name : id === DOMAIN.id
 }
 
 /** A new token. */
-export async function issue(user: User, project: Project | null, methods: string[]):
+export async function issue({ user, methods, expires }: Login, project: Project | null):
     Promise<Token> {
-  const issued = Date.now()
   const token: Token = {
     id: randomBytes(32).toString('hex'),
     userId: user.id,
     projectId: project?.id ?? null,
-    methods, issued,
-    expires: issued + TOKEN_LIFE,
+    methods, expires,
+    issued: Date.now(),
     auditId: randomUUID(),
   }
   await store().addToken(token)

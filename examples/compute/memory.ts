@@ -38,7 +38,8 @@ export class MemoryStore implements Store, Target {
     this.#compute = new ComputeService(buildMs)
   }
 
-  // Tokens all live equally long, so the oldest expire first and stand first.
+  // The oldest stand first, and mostly expire first. One that was made for an older token
+  // expires with that, and is dropped with those before it.
   async addToken(token: Token): Promise<void> {
     for (const [id, { expires }] of this.#tokens) {
       if (expires > Date.now()) break

@@ -8,7 +8,7 @@ type Note = (environ: Environ, step: Tree) => string
 const NOTES: Readonly<Record<string, Note>> = {
   osapi_compute: (_, { label }) => label.replace(/ nova\.best_content_type=\S*/, ''),
   compute_req_id: ({ 'openstack.request_id': id }) => String(id).slice(0, 8),
-  sizelimit: ({ CONTENT_LENGTH: length }) => length ? `${length} <= 114688` : 'no length',
+  sizelimit, keystone_sizelimit: sizelimit,
   authtoken: ({ HTTP_X_USER_NAME: user, HTTP_X_PROJECT_NAME: project, HTTP_X_ROLES: of }) =>
     user ? `${user}@${project ?? '-'} [${of}]` : 'no valid token',
   APIRouterV21: ({ 'routes.route': route }, { label }) => // /servers/:(id)/action
@@ -16,7 +16,11 @@ const NOTES: Readonly<Record<string, Note>> = {
   Resource: microversion,
   VersionsV2: microversion,
   ImageResource: () => 'JSON',
-  KeystoneErrors: () => 'JSON',
+  keystone_errors: () => 'JSON',
+}
+
+function sizelimit({ CONTENT_LENGTH: length }: Environ): string {
+  return length ? `${length} <= 114688` : 'no length'
 }
 
 function microversion({ 'nova.api_version_request': version }: Environ): string {

@@ -63,7 +63,7 @@ export function checkMetadata(value: unknown, what = 'metadata'): Metadata {
   }
   return pairs.map(([key, item]) => {
     if (!METADATA_KEY.test(key)) {
-      throw wrong(`a key of ${what}`, '1 to 255 letters, digits, spaces, -, _, : and .', key)
+      throw wrong(`a key of ${what}`, '1 to 255 of a-z, A-Z, 0-9, -, _, :, . and space', key)
     }
     if (!isText(item, 0, 255)) throw wrong(`${what}.${key}`, 'a printable string', item)
     return [key, item]

@@ -8,7 +8,7 @@ import { ResponseObject, type Controller, type Marks, type Method, type Versione
   from './controller.ts'
 import { Invalid, MalformedRequestBody } from './exception.ts'
 import { toFault, withVersion } from './fault.ts'
-import { deserialize, isDict } from './json.ts'
+import { bodyOf, deserialize, isDict } from './json.ts'
 import { APIVersionRequest, OpenStackRequest, type VersionLimits }
   from './microversion.ts'
 
@@ -81,7 +81,7 @@ export class Resource extends BaseResource {
       this._setVersion(req)
       const { action, ...args } = this._actionArgs(environ)
       req.getContentType()                           // throws for one that we do not read
-      const body = await req.bytes()
+      const body = await bodyOf(req)
       const [bound, extensions] = this.#find(req, String(action), body)
       if (METHODS_WITH_BODY.includes(req.method)) args['body'] = deserialize(body)
       checkProject(req, args)
