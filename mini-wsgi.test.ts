@@ -5820,6 +5820,31 @@ compute('pages go on where they ended, with the other keys of the query', async 
   assert.match(next, /^http:\/\/localhost\/v2.1\/servers\?name=demo&limit=2&marker=/)
 })
 
+/** 100 servers with much metadata, and how much of it goes between processes. */
+const CROWD = { server: { ...WANTED, max_count: 100, metadata: Object.fromEntries(
+  Array.from({ length: 100 }, (_, n) => [`k${n}`, 'x'.repeat(250)])) } }
+rows<[line: string, json: unknown, count: number | undefined, parts: number]>(compute, [
+  ['POST /v2.1/servers', CROWD, undefined, 2], ['/v2.1/servers', undefined, 100, 1],
+  ['/v2.1/servers?limit=1', undefined, 1, 1],
+  ['/v2.1/servers?name=.-9.&limit=2', undefined, 2, 1],
+  ['/v2.1/servers/detail?limit=1', undefined, 1, 2],
+], ([line]) => `BUG: ${line} sends a server's metadata once, or not at all`,
+async ([line, json, count, parts]) => {
+  const { db, ask } = await cloud()
+  let size = 0
+  const get = (_: MemoryStore, name: 'server') => async (...args: [string, string]) => {
+    const answer = await db[name](...args)
+    size += show([args, answer]).length
+    return answer
+  }
+  useStore(new Proxy(db, { get }))
+  await ask('POST /v2.1/servers', CROWD)
+  const before = size
+  const [, body] = await ask(line, json)
+  same([(body as { servers?: [] }).servers?.length, Math.ceil((size - before) / 30_000)],
+    [count, parts])
+})
+
 rows<[headers: Conf, code: number, seen: string]>(compute, [
   [{ 'X-User-Id': 'u', 'X-Project-Id': 'p', 'X-Roles': 'member, admin' }, 200,
     '["u","p",["member","admin"],true]'],
@@ -5887,11 +5912,11 @@ compute('BUG: a login above the limit is a 413 in Keystone\'s dialect', async ()
 })
 
 rows<[what: string, ask: (db: MemoryStore) => Promise<unknown>, error: RegExp]>(compute, [
-  ['servers', (db) => db.createServers([{ projectId: 'p' } as ServerRequest], 0),
+  ['servers', (db) => db.createServers({ projectId: 'p' } as ServerRequest, 1, 0),
     /Quota exceeded for instances: Requested 1, but already used 0 of 0 instances/],
   ['metadata items', async (db) => {
     const one = { projectId: 'p', metadata: [['a', '1']] } as unknown as ServerRequest
-    const [{ id } = { id: '' }] = await db.createServers([one], 1)
+    const { id } = await db.createServers(one, 1, 1)
     await db.mergeMetadata('p', id, [['a', '2']], 1)
     return db.mergeMetadata('p', id, [['b', '1']], 1)
   }, /Maximum number of metadata items exceeds 1/],
@@ -6089,7 +6114,7 @@ async function dying(
   serveCalls(db)
   cluster.emit('fork', worker)
   cluster.removeAllListeners('fork')
-  worker.emit('message', { call: 1, method: 'createServers', args: [[DEMO], 9] })
+  worker.emit('message', { call: 1, method: 'createServers', args: [DEMO, 1, 9] })
   await tick()
   if (ack) worker.emit('message', ack)
   worker.emit('disconnect')
@@ -6106,9 +6131,9 @@ rows<[what: string, args: [isAlive: boolean, ack?: object | undefined, drop?: bo
 async ([, args, counts]) => {
   const db = new MemoryStore()
   const sent = await dying(db, ...args)
-  await db.createServers([DEMO], 9)
+  await db.createServers(DEMO, 1, 9)
   const again = (await db.servers('p')).length
-  await db.createServers([DEMO], 9)
+  await db.createServers(DEMO, 1, 9)
   same([sent.length, again, (await db.servers('p')).length], counts)
 })
 
@@ -6121,7 +6146,7 @@ async ([, message, data, count]) => {
   serveCalls(db)
   for (const worker of [first, second]) cluster.emit('fork', worker)
   cluster.removeAllListeners('fork')
-  const ask = { call: 1, method: 'createServers', args: [[DEMO], 9] }
+  const ask = { call: 1, method: 'createServers', args: [DEMO, 1, 9] }
   for (const worker of [first, second]) worker.emit('message', ask)
   await tick()
   same([first.sent.length, second.sent.length], [1, 0])

@@ -5,8 +5,8 @@ import { ComputeService } from './compute.ts'
 import { Conflict, NotFound, QuotaError } from './exception.ts'
 import type { Target } from './rpc.ts'
 import type {
-  Keypair, Metadata, Server, ServerAction, ServerChange, ServerRequest, Store, TaskState,
-  Token, VmState,
+  Keypair, Metadata, Server, ServerAction, ServerChange, ServerRequest, ServerSummary,
+  Store, TaskState, Token, VmState,
 } from './store.ts'
 
 /** From which state an action goes, and to which; a task takes its time. */
@@ -30,7 +30,7 @@ export class MemoryStore implements Store, Target {
   readonly #tokens = new Map<string, Token>()
   readonly #servers = new Map<string, Server>()
   readonly #keypairs = new Map<string, Map<string, Keypair>>()       // by user, by name
-  readonly #lost = new Map<string, Server[]>()         // by what was asked for, as JSON
+  readonly #lost = new Map<string, Server>()           // by what was asked for, as JSON
   #built = 0
 
   /** `buildMs`: how long BUILD and REBOOT last. */
@@ -55,32 +55,39 @@ export class MemoryStore implements Store, Target {
 
   async dropToken(id: string): Promise<void> { this.#tokens.delete(id) }
 
-  async createServers(wanted: readonly ServerRequest[], quota: number):
-      Promise<Server[]> {
-    const again = this.#takeLost(wanted)
+  async createServers(wanted: ServerRequest, count: number, quota: number):
+      Promise<Server> {
+    const again = this.#takeLost([wanted, count, quota])
     if (again) return again
-    const used = this.#of(wanted[0]?.projectId ?? '').length
-    if (used + wanted.length <= quota) return wanted.map((one) => this.#create(one))
-    throw new QuotaError(`Quota exceeded for instances: Requested ${wanted.length}, ` +
-      `but already used ${used} of ${quota} instances`)
+    const used = this.#of(wanted.projectId).length
+    if (used + count > quota) {
+      throw new QuotaError(`Quota exceeded for instances: Requested ${count}, ` +
+        `but already used ${used} of ${quota} instances`)
+    }
+    if (count === 1) return this.#create(wanted)
+    const create = (n: number): Server =>
+      this.#create({ ...wanted, name: `${wanted.name}-${n}` })
+    const first = create(1)
+    for (let n = 2; n <= count; n++) create(n)
+    return first
   }
 
   /**
    * Nobody knows of these servers: their worker died first. A client whose connection
    * breaks asks once more, and then he is given them, not a second set.
    */
-  lost([wanted]: readonly unknown[], result: unknown): void {
-    if (!Array.isArray(result)) return                  // it was an error, or nothing
-    const key = JSON.stringify(wanted)
-    this.#lost.set(key, result as Server[])
+  lost(args: readonly unknown[], result: unknown): void {
+    if (!result) return                                 // it was an error
+    const key = JSON.stringify(args)
+    this.#lost.set(key, result as Server)
     setTimeout(() => { this.#lost.delete(key) }, RETRY_TIME).unref()
   }
 
-  #takeLost(wanted: readonly ServerRequest[]): Server[] | undefined {
-    const key = JSON.stringify(wanted)
+  #takeLost(args: readonly unknown[]): Server | undefined {
+    const key = JSON.stringify(args)
     const lost = this.#lost.get(key)
     this.#lost.delete(key)
-    return lost?.every(({ id }) => this.#servers.has(id)) ? lost : undefined
+    return lost && this.#servers.has(lost.id) ? lost : undefined
   }
 
   #create(request: ServerRequest): Server {
@@ -95,8 +102,13 @@ export class MemoryStore implements Store, Target {
     return server
   }
 
-  async servers(projectId: string): Promise<Server[]> {
-    return this.#of(projectId).reverse()
+  async servers(projectId: string): Promise<ServerSummary[]> {
+    return this.#of(projectId).reverse().map(summary)
+  }
+
+  async serversById(projectId: string, ids: readonly string[]): Promise<Server[]> {
+    return ids.flatMap((id) => this.#servers.get(id) ?? [])
+      .filter((server) => server.projectId === projectId)
   }
 
   async server(projectId: string, id: string): Promise<Server> {
@@ -186,6 +198,11 @@ export class MemoryStore implements Store, Target {
     const server = this.#servers.get(id)
     if (server) this.#put(server, change)
   }
+}
+
+function summary(server: Server): ServerSummary {
+  const { id, name, flavorId, imageId, vmState, taskState } = server
+  return { id, name, flavorId, imageId, vmState, taskState }
 }
 
 // 10.0.0.4 and up: the first four are the network's own.

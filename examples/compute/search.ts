@@ -3,11 +3,12 @@
 import { createContext, Script } from 'node:vm'
 import { HTTPBadRequest } from '../../mini-wsgi.ts'
 import type { OpenStackRequest } from './microversion.ts'
-import type { Server } from './store.ts'
+import type { ServerSummary } from './store.ts'
 import { status } from './views.ts'
 
 /** Those servers that fit all of the query's filters. Other keys do not filter. */
-export function search(req: OpenStackRequest, servers: readonly Server[]): Server[] {
+export function search(req: OpenStackRequest, servers: readonly ServerSummary[]):
+    ServerSummary[] {
   const states = req.GET.getAll('status').map((state) => state.toUpperCase())
   const image = req.GET.get('image'), flavor = req.GET.get('flavor')
   const found = servers.filter((server) =>
@@ -20,7 +21,7 @@ export function search(req: OpenStackRequest, servers: readonly Server[]): Serve
 
 // The name is a regular expression that is searched for: `demo` finds `demo-b`. Clients
 // mostly send a plain name; that needs no engine.
-function searchByName(pattern: string, servers: Server[]): Server[] {
+function searchByName(pattern: string, servers: ServerSummary[]): ServerSummary[] {
   const names = servers.map(({ name }) => name)
   const hits = /^[\w -]*$/.test(pattern) ? names.map((name) => name.includes(pattern))
     : runPattern(pattern, names)

@@ -12,7 +12,7 @@ import type { OpenStackRequest } from './microversion.ts'
 import { search } from './search.ts'
 import {
   orHTTPError, store, type Server, type ServerAction, type ServerChange,
-  type ServerRequest,
+  type ServerRequest, type ServerSummary,
 } from './store.ts'
 import {
   checkChoice, checkInteger, checkMetadata, checkName, checkText, entity, field, wrong,
@@ -28,10 +28,15 @@ interface WithBody { body: unknown }
 
 export class ServersController {
   readonly index: Method = expectedErrors([400, 403])((req: OpenStackRequest) =>
-    list(req, 'servers', viewBasic))
+    list(req, 'servers', async (found) => found.map((one) => viewBasic(req, one))))
 
   readonly detail: Method = expectedErrors([400, 403])((req: OpenStackRequest) =>
-    list(req, 'servers/detail', viewServer))
+    list(req, 'servers/detail', async (found) => {
+      const ids = found.map(({ id }) => id)
+      const servers = await store().serversById(projectOf(req), ids)
+      cacheServers(req, servers)
+      return servers.map((server) => viewServer(req, server))
+    }))
 
   readonly show: Method = expectedErrors([403, 404])(
     async (req: OpenStackRequest, { id }: One) =>
@@ -40,10 +45,11 @@ export class ServersController {
   readonly create: Method = response(202)(expectedErrors([400, 403])(
     async (req: OpenStackRequest, { body }: WithBody) => {
       const fields = entity(body, 'server')
-      const wanted = readServers(req, fields)
-      await checkKeyName(req, wanted[0]?.keyName ?? null)
-      const [server] = await store().createServers(wanted, QUOTA)
-      return accepted(req, server as Server)
+      const count = readCount(fields)
+      const wanted = readServer(req, fields)
+      if (count > 1) checkName(`${wanted.name}-${count}`, 'name')
+      await checkKeyName(req, wanted.keyName)
+      return accepted(req, await store().createServers(wanted, count, QUOTA))
     }))
 
   readonly update: Method = expectedErrors([400, 403, 404])(
@@ -76,12 +82,13 @@ function readChange(req: OpenStackRequest, fields: Fields): ServerChange {
   }
 }
 
+// Servers may be large, and the store in another process: a whole one comes from there
+// only if it is on the page. The search stays here, where it holds up nobody else.
 async function list(req: OpenStackRequest, path: string,
-    view: (req: OpenStackRequest, server: Server) => object): Promise<object> {
+    view: (found: ServerSummary[]) => Promise<object[]>): Promise<object> {
   const found = search(req, await store().servers(projectOf(req)))
   const { items, next } = paginate(req, found, path)
-  cacheServers(req, items)
-  const servers = items.map((server) => view(req, server))
+  const servers = await view(items)
   return { servers, ...(next.length ? { servers_links: next } : {}) }
 }
 
@@ -119,15 +126,12 @@ function accepted(req: OpenStackRequest, server: Server): ResponseObject {
   return new ResponseObject({ server: view }, { headers: { location } })
 }
 
-/** One request for each server that the body asks for: X, or X-1 to X-n. */
-function readServers(req: OpenStackRequest, fields: Fields): ServerRequest[] {
+/** As many as there may be: here, there is room for all. */
+function readCount(fields: Fields): number {
   const min = checkInteger(field(fields, 'min_count') ?? 1, 'min_count', 1, QUOTA)
   const max = checkInteger(field(fields, 'max_count') ?? min, 'max_count', 1, QUOTA)
-  if (min > max) throw badRequest('min_count must not be above max_count.')
-  const one = readServer(req, fields)
-  if (max === 1) return [one]
-  const suffixed = (n: number): string => checkName(`${one.name}-${n + 1}`, 'name')
-  return Array.from({ length: max }, (_, n) => ({ ...one, name: suffixed(n) }))
+  if (min <= max) return max
+  throw badRequest('min_count must not be above max_count.')
 }
 
 function readServer(req: OpenStackRequest, fields: Fields): ServerRequest {

@@ -48,6 +48,10 @@ export interface Server extends ServerRequest {
   readonly mac: string
 }
 
+/** What servers are searched by, and what a list shows of them: small, of each. */
+export type ServerSummary =
+  Pick<Server, 'id' | 'name' | 'flavorId' | 'imageId' | 'vmState' | 'taskState'>
+
 export interface Keypair {
   readonly name: string
   readonly publicKey: string
@@ -67,9 +71,13 @@ export interface Store {
   token(id: string): Promise<Token | null>
   dropToken(id: string): Promise<void>
 
-  /** All or nothing, within the project's quota. They are built after the answer. */
-  createServers(wanted: readonly ServerRequest[], quota: number): Promise<Server[]>
-  servers(projectId: string): Promise<Server[]>                       // newest first
+  /**
+   * X, or X-1 to X-n: all or nothing, within the project's quota. The answer is the
+   * first; they are built after it.
+   */
+  createServers(wanted: ServerRequest, count: number, quota: number): Promise<Server>
+  servers(projectId: string): Promise<ServerSummary[]>                // newest first
+  serversById(projectId: string, ids: readonly string[]): Promise<Server[]>
   server(projectId: string, id: string): Promise<Server>
   changeServer(projectId: string, id: string, change: ServerChange): Promise<Server>
   mergeMetadata(projectId: string, id: string, metadata: Metadata, quota: number):

@@ -4,19 +4,19 @@ import { createHash } from 'node:crypto'
 import { bookmark, isoMicros, isoTime, links } from './common.ts'
 import { FLAVORS } from './data.ts'
 import type { OpenStackRequest } from './microversion.ts'
-import type { Server } from './store.ts'
+import type { Server, ServerSummary } from './store.ts'
 
 const POWER_STATES = { building: 0, active: 1, stopped: 4 } as const
 const STATUSES = { building: 'BUILD', active: 'ACTIVE', stopped: 'SHUTOFF' } as const
 
 /** BUILD, ACTIVE, SHUTOFF; while a task runs, REBOOT or HARD_REBOOT. */
-export function status({ vmState, taskState }: Server): string {
+export function status({ vmState, taskState }: ServerSummary): string {
   if (taskState === 'rebooting') return 'REBOOT'
   return taskState === 'rebooting_hard' ? 'HARD_REBOOT' : STATUSES[vmState]
 }
 
 /** The short form, in lists. */
-export function viewBasic(req: OpenStackRequest, { id, name }: Server): object {
+export function viewBasic(req: OpenStackRequest, { id, name }: ServerSummary): object {
   return { id, name, links: links(req, 'servers', id) }
 }
 
