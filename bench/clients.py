@@ -252,7 +252,7 @@ def main():
             commands(url)
             cycles(url, CYCLES, '')
             with killing(process) as killed:
-                cycles(url, CYCLES, ', a worker killed about every second')
+                cycles(url, max(CYCLES, 200), ', a worker killed about every second')
             report('killed workers', len(killed) > 0, str(len(killed)))
     print(f'\n{len(failures)} failed: {failures}')
     return 1 if failures else 0
