@@ -843,7 +843,7 @@ export class Response {
     const { headerlist, headers = [], json, body = '', appIter, charset } = options
     const text = json === undefined ? options.text : JSON.stringify(json)
     if (options.status !== undefined) this.status = options.status
-    this.headerlist = [...headerlist ?? []]
+    this.headerlist = headerlist ? [...headerlist] : []
     const mayHaveBody = !/^(1|204|205|304)/.test(this.#status)
     if (mayHaveBody && !headerlist) this.#addType(options)
     for (const [name, value] of pairsOf(headers)) {
@@ -1502,10 +1502,10 @@ function answer(req: Request, result: unknown, startResponse: StartResponse): un
 /** The table at the head of this chapter. */
 function toApplication(req: Request, result: unknown): Application {
   const { ResponseClass } = req.constructor as typeof Request
-  if (isApplication(result) && !isErrorClass(result)) return result
-  if (isWebResponse(result)) return fromWebResponse(result)
   const isFirst = !req.hasResponse // then there is a shorter way
   if (isFirst && typeof result === 'string') return new ResponseClass({ text: result })
+  if (isApplication(result) && !isErrorClass(result)) return result
+  if (isWebResponse(result)) return fromWebResponse(result)
   if (isFirst && isJson(result)) return new ResponseClass({ json: result })
   const res = req.response
   if (isChunk(result)) res.write(toBytes(result))
@@ -2820,9 +2820,10 @@ export class Router {
 
 /** The variables without the controller, and without a {.format} that is not there. */
 function paramsOf(req: Request): Vars {
+  const { urlvars: vars } = req
   const params: Vars = new Dict()
-  for (const [name, value] of Object.entries(req.urlvars)) {
-    if (name !== 'controller' && value !== null) params[name] = value
+  for (const name in vars) {
+    if (name !== 'controller' && vars[name] !== null) params[name] = vars[name]
   }
   return params
 }

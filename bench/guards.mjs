@@ -75,7 +75,7 @@ const GUARDS = [
   ['10. framing of 204 and 304', 'if (!isLength || isFramed(code)) head', 'if (true) head'],
   ['11. the reason stays in the log', '  logError(error, environ)\n  return new HTTPInternalServerError()', '  logError(error, environ)\n  return new HTTPInternalServerError(String(error))'],
   ['11. CatchErrors answers', 'return answerTo(error, req.environ)', 'throw error'],
-  ['10. a Response takes a copy', 'this.headerlist = [...headerlist ?? []]', 'this.headerlist = headerlist ?? []'],
+  ['10. a Response takes a copy', 'headerlist ? [...headerlist] : []', 'headerlist ?? []'],
   ['10. a Response gives away a copy', 'return [...headers]\n', 'return headers\n'],
   ['10. excInfo after a chunk', 'this.#hasBegun || this', 'this'],
   ['11. it is logged', '  logError(error, environ)\n  return new', '  return new'],
