@@ -77,6 +77,8 @@ const GUARDS = [
   ['11. CatchErrors answers', 'return answerTo(error, req.environ)', 'throw error'],
   ['10. a Response takes a copy', 'headerlist ? [...headerlist] : []', 'headerlist ?? []'],
   ['10. a Response gives away a copy', 'return [...headers]\n', 'return headers\n'],
+  ['10. no control character in Location', '[\\0-\\x1f\\x7f\\u0100-\\uffff]+', '[\\0\\u0100-\\uffff]+'],
+  ['10. a prefix in a URL is quoted', `isBare ? '' : quoteUrl(environ.SCRIPT_NAME ?? '')`, `isBare ? '' : (environ.SCRIPT_NAME ?? '')`],
   ['10. excInfo after a chunk', 'this.#hasBegun || this', 'this'],
   ['11. it is logged', '  logError(error, environ)\n  return new', '  return new'],
   ['11. after headers: cut', '{ this.#req.socket.destroy() }\n      return', `{ this.res.end('') }\n      return`],
@@ -171,7 +173,8 @@ function makeCopy() {
   symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'))
   edit(join(copy, 'mini-wsgi.test.ts'), [
     ['    made(name, async () => {\n', '    if (chosen(`${title}: ${name}`)) made(name, async () => {\n'],
-    ['await Promise.race([run(), hanging()])', 'await Promise.race([run(), hanging()]).catch(failed)'],
+    ['await Promise.race([run(), hanging()])',
+      'await Promise.race([(async () => run())(), hanging()]).catch(failed)'],
     ['  console.log(`${passed} passed', '  if (failed > 0) console.error(`FAILED ${tally.running} (it never ends)`)\n'
       + '  console.log(`${passed} passed'],
     ['// 0. Helpers ─', `const { chosen } = await import(process.env['CHOSEN'] ?? '') as {
